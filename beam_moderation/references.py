@@ -1,0 +1,239 @@
+"""From the rows of a file to image references: what is usable, and what is a dead letter and why.
+
+Work is done by Arrow, a column at a time; only rows with a problem are touched one by one.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.utils.timestamp import Timestamp
+
+from beam_moderation import errors, records
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The columns of a references file: the id, and at least one of `uri` and `content`."""
+
+    data_id: str = "data_id"
+    uri: str | None = "uri"
+    content: str | None = None
+    event_time: str | None = None
+    carried: Sequence[str] = ()
+
+    def names(self) -> list[str]:
+        """Every column that is read, once."""
+        chosen = [self.data_id, self.uri, self.content, self.event_time, *self.carried]
+        return list(dict.fromkeys(name for name in chosen if name))
+
+
+class _Problem(NamedTuple):
+    code: str
+    message: str
+
+
+_NOTHING = pa.array([None, ""])
+_NO_ID = _Problem("id-missing", "the id is null or empty")
+_NO_PLACE = _Problem("uri-missing", "there is neither a uri nor content")
+_DUPLICATE = _Problem("id-duplicate", "an earlier reference has the same id")
+
+
+def to_batches(
+    rows: pa.RecordBatch,
+    file: str,
+    first_row: int,
+    columns: Columns,
+    taken: frozenset[int],
+    batch_size: int,
+    run_id: str,
+) -> Iterator[records.ReferenceBatch]:
+    """Cuts some rows of a file into batches; rows that cannot be used are their dead letters.
+
+    Args:
+      first_row: the number, in the file, of the first row.
+      taken: the numbers of the rows whose id an earlier row has.
+      run_id: what dead letters carry.
+    """
+    cells, problems = _read(rows, file, first_row, columns)
+    for number in taken.intersection(range(first_row, first_row + rows.num_rows)):
+        problems.setdefault(number - first_row, _DUPLICATE)
+    for start in range(0, rows.num_rows, batch_size):
+        slice_ = cells.slice(start, batch_size)
+        yield records.ReferenceBatch(
+            records.stable_id(file, str(first_row + start), _digest(slice_)),
+            *_part(slice_, {i - start: p for i, p in problems.items()}, run_id),
+        )
+
+
+def _read(
+    rows: pa.RecordBatch, file: str, first_row: int, columns: Columns
+) -> tuple[pa.RecordBatch, dict[int, _Problem]]:
+    """The rows in the schema of `ImageReference`, nulls allowed, and what is wrong with which."""
+    problems: dict[int, _Problem] = {}
+    numbers = pa.array(np.arange(first_row, first_row + rows.num_rows))
+    cells = [
+        _texts(rows, columns.data_id, problems, numbers_too=True),
+        _texts(rows, columns.uri, problems),
+        _contents(rows, columns.content, problems),
+        _times(rows, columns.event_time, problems),
+        _carried(rows, columns.carried),
+        pc.binary_join_element_wise(file, numbers.cast(pa.string()), "#"),
+    ]
+    _find_missing(cells, problems)
+    names = records.ImageReference._fields
+    return pa.RecordBatch.from_arrays(cells, names=names), problems
+
+
+def _part(
+    rows: pa.RecordBatch, problems: Mapping[int, _Problem], run_id: str
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """The rows of a slice that can be used, and the dead letters of those that cannot."""
+    here = {index: problems[index] for index in range(rows.num_rows) if index in problems}
+    dead_letters = [
+        _dead_letter(rows.slice(index, 1).to_pylist()[0], problem, run_id)
+        for index, problem in here.items()
+    ]
+    usable = _without(rows, here).cast(records.arrow_schema(records.ImageReference))
+    return usable, records.to_arrow(dead_letters, records.DeadLetter)
+
+
+def _without(rows: pa.RecordBatch, dropped: Collection[int]) -> pa.RecordBatch:
+    if not dropped:
+        return rows
+    return rows.filter(pa.array([index not in dropped for index in range(rows.num_rows)]))
+
+
+def data_ids(rows: pa.RecordBatch, columns: Columns) -> pa.Array:
+    """The ids of some rows as text; null where there is none, or none that can be read."""
+    return _texts(rows, columns.data_id, {}, numbers_too=True)
+
+
+def _digest(rows: pa.RecordBatch) -> str:
+    """A hash of the content, so that a file that was changed is not taken for what it was."""
+    return hashlib.blake2b(rows.serialize(), digest_size=16).hexdigest()
+
+
+def _column(rows: pa.RecordBatch, name: str | None) -> pa.Array | None:
+    if name is None or name not in rows.schema.names:
+        return None
+    column = rows.column(name)
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _refuse(rows: pa.RecordBatch, column: str, found: Any, problems: dict[int, _Problem]) -> None:
+    problem = _Problem("type-wrong", f"column {column} holds {found}")
+    problems.update(dict.fromkeys(range(rows.num_rows), problem))
+
+
+def _texts(
+    rows: pa.RecordBatch,
+    name: str | None,
+    problems: dict[int, _Problem],
+    numbers_too: bool = False,
+) -> pa.Array:
+    """A column of text; of integers too, where they serve as ids."""
+    column = _column(rows, name)
+    if column is None:
+        return pa.nulls(rows.num_rows, pa.string())
+    kind = column.type
+    if pa.types.is_null(kind) or (numbers_too and pa.types.is_integer(kind)):
+        return column.cast(pa.string())
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        _refuse(rows, str(name), kind, problems)
+        return pa.nulls(rows.num_rows, pa.string())
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return _valid_texts(column, str(name), problems)
+    return column.cast(pa.string())
+
+
+def _valid_texts(column: pa.Array, name: str, problems: dict[int, _Problem]) -> pa.Array:
+    """The texts that are UTF-8; the others, which Parquet does not forbid, are problems."""
+    texts: list[str | None] = []
+    for index, raw in enumerate(column.cast(pa.binary()).to_pylist()):
+        try:
+            texts.append(None if raw is None else raw.decode())
+        except UnicodeDecodeError:
+            problems[index] = _Problem("text-not-utf-8", f"column {name} is not UTF-8")
+            texts.append(None)
+    return pa.array(texts, pa.string())
+
+
+def _contents(rows: pa.RecordBatch, name: str | None, problems: dict[int, _Problem]) -> pa.Array:
+    column = _column(rows, name)
+    if column is None:
+        return pa.nulls(rows.num_rows, pa.binary())
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return column.cast(pa.binary())
+    if not pa.types.is_null(column.type):
+        _refuse(rows, str(name), column.type, problems)
+    return pa.nulls(rows.num_rows, pa.binary())
+
+
+def _times(rows: pa.RecordBatch, name: str | None, problems: dict[int, _Problem]) -> pa.Array:
+    """A column of timestamps or dates; those without a time zone are taken as UTC."""
+    column = _column(rows, name)
+    utc = pa.timestamp("us", tz="UTC")
+    if column is None:
+        return pa.nulls(rows.num_rows, utc)
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        return column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)), False).cast(utc)
+    if not pa.types.is_null(column.type):
+        _refuse(rows, str(name), column.type, problems)
+    return pa.nulls(rows.num_rows, utc)
+
+
+def _carried(rows: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
+    present = [name for name in names if name in rows.schema.names]
+    if not present:
+        return pa.array(["{}"] * rows.num_rows, pa.string())
+    cells = rows.select(present).to_pylist()
+    return pa.array([json.dumps(row, default=str, ensure_ascii=False) for row in cells])
+
+
+def _find_missing(cells: Sequence[pa.Array], problems: dict[int, _Problem]) -> None:
+    data_ids, uris, contents = cells[:3]
+    no_id = _is_missing(data_ids)
+    no_place = pc.and_(_is_missing(uris), pc.is_null(contents))
+    for mask, problem in ((no_id, _NO_ID), (no_place, _NO_PLACE)):
+        for index in np.flatnonzero(mask):
+            problems.setdefault(int(index), problem)
+
+
+def _is_missing(texts: pa.Array) -> pa.Array:
+    return pc.is_in(texts, value_set=_NOTHING)
+
+
+def _dead_letter(row: Mapping[str, Any], problem: _Problem, run_id: str) -> records.DeadLetter:
+    event_time = row["event_time"]
+    return records.DeadLetter(
+        data_id=row["source"],
+        stage=errors.ReferenceInvalid.stage,
+        uri=row["uri"],
+        scene=None,
+        provider=None,
+        code=problem.code,
+        message=problem.message,
+        retryable=False,
+        attempts=1,
+        payload=payload(row["data_id"], row["uri"], row["carried"], row["content"]),
+        source=row["source"],
+        event_time=event_time and Timestamp.from_utc_datetime(event_time),
+        failed_at=Timestamp.now(),
+        run_id=run_id,
+    )
+
+
+def payload(data_id: str | None, uri: str | None, carried: str, content: bytes | None) -> str:
+    """A reference as JSON, for replay; of inline content only its length."""
+    body: dict[str, Any] = {"data_id": data_id, "uri": uri, **json.loads(carried)}
+    if content is not None:
+        body["content_bytes"] = len(content)
+    return json.dumps(body, ensure_ascii=False)
