@@ -194,11 +194,16 @@ def to_arrow(rows: Sequence[Any], record: Any) -> pa.RecordBatch:
         return _no_rows(record)
     schema = arrow_schema(record)
     columns = zip(*rows, strict=True)
-    arrays = [
-        pa.array([_to_cell(value) for value in column], field.type)
-        for field, column in zip(schema, columns, strict=True)
-    ]
+    arrays = [_array(column, field.type) for field, column in zip(schema, columns, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    cells = [_to_cell(value) for value in column]
+    try:
+        return pa.array(cells, kind)
+    except UnicodeEncodeError:  # a stranger's JSON can hold half a surrogate pair
+        return pa.array([cell and cell.encode(errors="replace").decode() for cell in cells], kind)
 
 
 @functools.cache
@@ -298,7 +303,7 @@ class ArrowBatchCoder(beam.coders.Coder):
                 continue
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, cell.schema) as writer:
-                writer.write_batch(cell)
+                writer.write_batch(cell.take(pa.array(range(cell.num_rows), pa.int64())))
             streams.append(sink.getvalue().to_pybytes())
             head.append(len(streams[-1]))
         return b"\n".join([json.dumps(head).encode(), b"".join(streams)])

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.utils.timestamp import Timestamp
 
-from beam_moderation import errors, records
+from beam_moderation import dead_letters, errors, records, uris
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +63,16 @@ def to_batches(
     cells, problems = _read(rows, file, first_row, columns)
     for number in taken.intersection(range(first_row, first_row + rows.num_rows)):
         problems.setdefault(number - first_row, _DUPLICATE)
-    for start in range(0, rows.num_rows, batch_size):
-        slice_ = cells.slice(start, batch_size)
+    for start, digest in zip(
+        range(0, rows.num_rows, batch_size), _digests(cells, batch_size), strict=True
+    ):
         yield records.ReferenceBatch(
-            records.stable_id(file, str(first_row + start), _digest(slice_)),
-            *_part(slice_, {i - start: p for i, p in problems.items()}, run_id),
+            records.stable_id(file, str(first_row + start), digest),
+            *_part(
+                cells.slice(start, batch_size),
+                {index - start: problem for index, problem in problems.items()},
+                run_id,
+            ),
         )
 
 
@@ -95,12 +100,12 @@ def _part(
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """The rows of a slice that can be used, and the dead letters of those that cannot."""
     here = {index: problems[index] for index in range(rows.num_rows) if index in problems}
-    dead_letters = [
+    unusable = [
         _dead_letter(rows.slice(index, 1).to_pylist()[0], problem, run_id)
         for index, problem in here.items()
     ]
     usable = _without(rows, here).cast(records.arrow_schema(records.ImageReference))
-    return usable, records.to_arrow(dead_letters, records.DeadLetter)
+    return usable, records.to_arrow(unusable, records.DeadLetter)
 
 
 def _without(rows: pa.RecordBatch, dropped: Collection[int]) -> pa.RecordBatch:
@@ -114,9 +119,22 @@ def data_ids(rows: pa.RecordBatch, columns: Columns) -> pa.Array:
     return _texts(rows, columns.data_id, {}, numbers_too=True)
 
 
-def _digest(rows: pa.RecordBatch) -> str:
-    """A hash of the content, so that a file that was changed is not taken for what it was."""
-    return hashlib.blake2b(rows.serialize(), digest_size=16).hexdigest()
+def _digests(rows: pa.RecordBatch, batch_size: int) -> Iterator[str]:
+    """A hash of each slice's content: a file that was changed is not taken for what it was."""
+    times = rows.column("event_time").cast(pa.int64()).cast(pa.string())
+    texts = [rows.column(name) for name in ("source", "data_id", "uri", "carried")]
+    lines = pc.binary_join_element_wise(
+        *texts, times, "\x1f", null_handling="replace", null_replacement="\x00"
+    )
+    offsets = np.frombuffer(lines.buffers()[1], np.int32, rows.num_rows + 1)
+    characters = memoryview(lines.buffers()[2] or b"")
+    for start in range(0, rows.num_rows, batch_size):
+        end = min(start + batch_size, rows.num_rows)
+        digest = hashlib.blake2b(characters[offsets[start] : offsets[end]], digest_size=16)
+        contents = rows.column("content").slice(start, batch_size)
+        for content in contents.drop_null():
+            digest.update(hashlib.blake2b(content.as_buffer()).digest())
+        yield digest.hexdigest()
 
 
 def _column(rows: pa.RecordBatch, name: str | None) -> pa.Array | None:
@@ -216,24 +234,16 @@ def _dead_letter(row: Mapping[str, Any], problem: _Problem, run_id: str) -> reco
     return records.DeadLetter(
         data_id=row["source"],
         stage=errors.ReferenceInvalid.stage,
-        uri=row["uri"],
+        uri=row["uri"] and uris.redact_uri(row["uri"]),
         scene=None,
         provider=None,
         code=problem.code,
         message=problem.message,
         retryable=False,
         attempts=1,
-        payload=payload(row["data_id"], row["uri"], row["carried"], row["content"]),
+        payload=dead_letters.payload(row["data_id"], row["uri"], row["carried"], row["content"]),
         source=row["source"],
         event_time=event_time and Timestamp.from_utc_datetime(event_time),
         failed_at=Timestamp.now(),
         run_id=run_id,
     )
-
-
-def payload(data_id: str | None, uri: str | None, carried: str, content: bytes | None) -> str:
-    """A reference as JSON, for replay; of inline content only its length."""
-    body: dict[str, Any] = {"data_id": data_id, "uri": uri, **json.loads(carried)}
-    if content is not None:
-        body["content_bytes"] = len(content)
-    return json.dumps(body, ensure_ascii=False)

@@ -17,6 +17,7 @@ first to commit wins.
 it has none: a date of processing would put a batch that is done again into two places.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -133,44 +134,50 @@ class Tables:
         return rows.select(schema.names).cast(schema)
 
     def _commit(self, outcome: records.OutcomeBatch) -> Commit:
-        """Stages the rows of a batch and commits them, unless another attempt was faster."""
+        """Stages the rows of a batch and commits them, unless another attempt is faster."""
         staging = f"_staging/{outcome.id}-{uuid.uuid4().hex}"
-        files = {}
-        for number, (path, rows) in enumerate(files_of(outcome)):
-            files[path] = f"{staging}/{number}.parquet"
-            self._write_file(files[path], rows)
-        commit = Commit(
+        commit = self._plan(outcome, staging)
+        try:
+            for (_, rows), staged in zip(files_of(outcome), commit.files.values(), strict=True):
+                self._write_file(staged, rows)
+            self._create(f"_batches/{outcome.id}.json", commit)
+        except FileNotFoundError:  # a faster attempt discarded what was staged here
+            return self._winner(outcome.id)
+        except FileExistsError:
+            self._remove(staging)
+            return self._winner(outcome.id)
+        self._discard_staging(outcome.id, but=staging)
+        return commit
+
+    def _plan(self, outcome: records.OutcomeBatch, staging: str) -> Commit:
+        paths = [path for path, _ in files_of(outcome)]
+        return Commit(
             outcome.id,
-            files,
+            {path: f"{staging}/{number}.parquet" for number, path in enumerate(paths)},
             references=len(outcome),
             dead_letters=outcome.dead_letters.num_rows,
             **_provenance(outcome),
         )
-        if self._create(f"_batches/{outcome.id}.json", commit):
-            self._discard_staging(outcome.id, but=staging)
-            return commit
-        self._remove(staging)
-        winner = self.commit(outcome.id)
-        assert winner is not None
-        return winner
+
+    def _winner(self, batch_id: str) -> Commit:
+        commit = self.commit(batch_id)
+        if commit is None:
+            raise FileNotFoundError(f"what was staged of batch {batch_id} is gone")
+        return commit
 
     def _write_file(self, path: str, rows: pa.RecordBatch) -> None:
         self._fs.makedirs(posixpath.dirname(self._path(path)), exist_ok=True)
         with self._fs.open(self._path(path), "wb") as file:
             pq.write_table(pa.Table.from_batches([rows]), file, compression="zstd")
 
-    def _create(self, path: str, commit: Commit) -> bool:
-        """Makes the commit file at once and whole; False if there is one already."""
+    def _create(self, path: str, commit: Commit) -> None:
+        """Makes the commit file at once and whole; FileExistsError if there is one already."""
         content = json.dumps(dataclasses.asdict(commit)).encode()
         self._fs.makedirs(posixpath.dirname(self._path(path)), exist_ok=True)
-        try:
-            if "file" in self._protocols():
-                _create_local(self._path(path), content)
-            else:
-                self._fs.pipe_file(self._path(path), content, mode="create")
-        except FileExistsError:
-            return False
-        return True
+        if "file" in self._protocols():
+            _create_local(self._path(path), content)
+        else:
+            self._fs.pipe_file(self._path(path), content, mode="create")
 
     def _protocols(self) -> tuple[str, ...]:
         protocol = self._fs.protocol
@@ -198,7 +205,7 @@ class Tables:
                 self._remove(f"_staging/{posixpath.basename(path)}")
 
     def _remove(self, folder: str) -> None:
-        if self._fs.exists(self._path(folder)):
+        with contextlib.suppress(FileNotFoundError):
             self._fs.rm(self._path(folder), recursive=True)
 
 

@@ -1,0 +1,183 @@
+import datetime
+import json
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.testing import test_pipeline
+from apache_beam.testing.util import assert_that, equal_to
+
+from beam_moderation import errors, parquet_files, records, references, sources
+
+UTC = datetime.timezone.utc
+
+
+def write(path, row_group_size=None, **columns):
+    pq.write_table(pa.table(columns), path, row_group_size=row_group_size)
+    return str(path)
+
+
+def read(path, columns=references.Columns(), **options):  # noqa: B008
+    (file,) = parquet_files.list_files(path, {})
+    return [
+        batch
+        for group in parquet_files.row_groups(file, {})
+        for batch in sources.read_batches(group, columns, **options)
+    ]
+
+
+def problems(batches):
+    letters = [letter for batch in batches for letter in batch.dead_letters.to_pylist()]
+    return [(letter["source"].rpartition("/")[2], letter["code"]) for letter in letters]
+
+
+def test_references_are_cut_by_row_group_and_batch_size(tmp_path):
+    path = write(tmp_path / "r.parquet", 10, data_id=[f"{n}" for n in range(25)], uri=["u"] * 25)
+    assert [len(batch) for batch in read(path, batch_size=4)] == [4, 4, 2, 4, 4, 2, 4, 1]
+
+
+def test_a_reference_has_its_file_and_row(tmp_path):
+    path = write(tmp_path / "r.parquet", 2, data_id=["a", "b", "c"], uri=["x", "y", "z"])
+    assert [r.source for batch in read(path) for r in batch] == [
+        f"file://{path}#{row}" for row in range(3)
+    ]
+
+
+def test_batch_ids_repeat_for_the_same_file_and_change_with_its_content(tmp_path):
+    path = write(tmp_path / "r.parquet", data_id=["a", "b"], uri=["x", "y"])
+    first = [batch.id for batch in read(path, batch_size=1)]
+    again = [batch.id for batch in read(path, batch_size=1)]
+    write(tmp_path / "r.parquet", data_id=["a", "b"], uri=["x", "changed"])
+    changed = [batch.id for batch in read(path, batch_size=1)]
+    assert first == again
+    assert first[0] == changed[0]
+    assert first[1] != changed[1]
+
+
+def test_rows_without_id_or_place_are_dead_letters_with_file_and_row(tmp_path):
+    path = write(
+        tmp_path / "r.parquet", data_id=["a", None, "", "d", "e"], uri=["x", "y", "z", None, ""]
+    )
+    batches = read(path)
+    assert [r.data_id for batch in batches for r in batch] == ["a"]
+    assert problems(batches) == [
+        ("r.parquet#1", "id-missing"),
+        ("r.parquet#2", "id-missing"),
+        ("r.parquet#3", "uri-missing"),
+        ("r.parquet#4", "uri-missing"),
+    ]
+
+
+def test_a_dead_letter_holds_the_reference_as_it_came(tmp_path):
+    path = write(tmp_path / "r.parquet", data_id=[None], uri=["http://x/a.jpg"], user=["kim"])
+    (batch,) = read(path, references.Columns(carried=["user"]))
+    (letter,) = records.from_arrow(batch.dead_letters, records.DeadLetter)
+    assert json.loads(letter.payload) == {"data_id": None, "uri": "http://x/a.jpg", "user": "kim"}
+    assert letter.data_id == letter.source == f"file://{path}#0"
+
+
+@pytest.mark.parametrize("column", ["data_id", "uri"])
+def test_a_column_of_a_wrong_type_makes_every_row_a_dead_letter(tmp_path, column):
+    columns = {"data_id": ["a", "b"], "uri": ["x", "y"], column: [[1.5], [2.5]]}
+    batches = read(write(tmp_path / "r.parquet", **columns))
+    assert problems(batches) == [("r.parquet#0", "type-wrong"), ("r.parquet#1", "type-wrong")]
+
+
+def test_integers_serve_as_ids_and_dictionaries_as_text(tmp_path):
+    uris = pa.array(["x", "x"]).dictionary_encode()
+    path = write(tmp_path / "r.parquet", data_id=[7, 8], uri=uris)
+    assert [(r.data_id, r.uri) for batch in read(path) for r in batch] == [("7", "x"), ("8", "x")]
+
+
+def test_text_that_is_not_utf_8_is_a_dead_letter_and_its_neighbour_is_not(tmp_path):
+    broken = pa.array([b"\xff\xfe", b"ok"]).view(pa.string())
+    batches = read(write(tmp_path / "r.parquet", data_id=["a", "b"], uri=broken))
+    assert problems(batches) == [("r.parquet#0", "text-not-utf-8")]
+    assert [r.data_id for batch in batches for r in batch] == ["b"]
+
+
+def test_inline_content_needs_no_uri(tmp_path):
+    path = write(tmp_path / "r.parquet", data_id=["a"], image=[b"bytes"])
+    (batch,) = read(path, references.Columns(uri=None, content="image"))
+    assert [(r.uri, r.content) for r in batch] == [(None, b"bytes")]
+
+
+@pytest.mark.parametrize(
+    ("time", "micros"),
+    [
+        (pa.array([datetime.date(1970, 1, 2)]), 86_400_000_000),
+        (pa.array([1_500], pa.timestamp("ms")), 1_500_000),
+        (pa.array([1_500_000_001], pa.timestamp("ns", "Asia/Shanghai")), 1_500_000),
+    ],
+)
+def test_event_times_are_utc(tmp_path, time, micros):
+    path = write(tmp_path / "r.parquet", data_id=["a"], uri=["x"], t=time)
+    (batch,) = read(path, references.Columns(event_time="t"))
+    assert [r.event_time.micros for r in batch] == [micros]
+
+
+def test_carried_columns_are_json(tmp_path):
+    path = write(
+        tmp_path / "r.parquet",
+        data_id=["a"],
+        uri=["x"],
+        user=["kim"],
+        at=[datetime.date(2026, 1, 2)],
+    )
+    (batch,) = read(path, references.Columns(carried=["user", "at"]))
+    assert [json.loads(r.carried) for r in batch] == [{"user": "kim", "at": "2026-01-02"}]
+
+
+def test_missing_column_names_those_that_there_are(tmp_path):
+    path = write(tmp_path / "r.parquet", key=["a"], uri=["x"])
+    with pytest.raises(errors.ConfigurationError, match=r"no column 'data_id'; it has key, uri"):
+        parquet_files.check_columns(path, ["data_id"], {})
+
+
+@pytest.mark.parametrize("pattern", ["none-*.parquet", "absent.parquet"])
+def test_a_pattern_without_files_is_a_mistake(tmp_path, pattern):
+    with pytest.raises(errors.ConfigurationError, match="no file matches"):
+        parquet_files.list_files(str(tmp_path / pattern), {})
+
+
+def test_a_file_that_is_no_parquet_is_a_mistake(tmp_path):
+    (tmp_path / "r.parquet").write_text("a,b\n")
+    with pytest.raises(errors.ConfigurationError, match="cannot read"):
+        parquet_files.check_columns(str(tmp_path / "r.parquet"), [], {})
+
+
+def test_the_first_reference_keeps_an_id_and_later_ones_are_dead_letters(tmp_path):
+    write(tmp_path / "r1.parquet", 2, data_id=["a", "b", "a"], uri=["1", "2", "3"])
+    write(tmp_path / "r2.parquet", 2, data_id=["c", "b", "b"], uri=["4", "5", "6"])
+    with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
+        batches = pipeline | sources.ReadReferencesFromParquet(str(tmp_path / "*.parquet"))
+        kept = batches | beam.FlatMap(lambda batch: [r.uri for r in batch])
+        dead = batches | "Dead" >> beam.FlatMap(lambda batch: problems([batch]))
+        assert_that(kept, equal_to(["1", "2", "4"]), label="kept")
+        assert_that(
+            dead,
+            equal_to(
+                [
+                    (f"r{file}.parquet#{row}", "id-duplicate")
+                    for file, row in [(1, 2), (2, 1), (2, 2)]
+                ]
+            ),
+            label="dead",
+        )
+
+
+def test_ids_are_compared_across_shards_as_within_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("beam_moderation.duplicates.IDS_A_SHARD", 10)
+    ids = [f"{n % 40}" for n in range(50)] + [None]
+    write(tmp_path / "r.parquet", 7, data_id=ids, uri=[f"{n}" for n in range(51)])
+    with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
+        batches = pipeline | sources.ReadReferencesFromParquet(str(tmp_path / "r.parquet"))
+        kept = batches | beam.FlatMap(lambda batch: [r.uri for r in batch])
+        assert_that(kept, equal_to([f"{n}" for n in range(40)]))
+
+
+@pytest.mark.parametrize("options", [{"uri_column": None}, {"batch_size": 0}])
+def test_options_are_checked_when_the_transform_is_made(options):
+    with pytest.raises(errors.ConfigurationError):
+        sources.ReadReferencesFromParquet("r.parquet", **options)
