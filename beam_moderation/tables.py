@@ -141,9 +141,7 @@ class Tables:
             for (_, rows), staged in zip(files_of(outcome), commit.files.values(), strict=True):
                 self._write_file(staged, rows)
             self._create(f"_batches/{outcome.id}.json", commit)
-        except FileNotFoundError:  # a faster attempt discarded what was staged here
-            return self._winner(outcome.id)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # a faster one, which discards what is staged
             self._remove(staging)
             return self._winner(outcome.id)
         self._discard_staging(outcome.id, but=staging)
@@ -205,7 +203,7 @@ class Tables:
                 self._remove(f"_staging/{posixpath.basename(path)}")
 
     def _remove(self, folder: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # another attempt may be removing it too
             self._fs.rm(self._path(folder), recursive=True)
 
 

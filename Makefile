@@ -1,0 +1,54 @@
+# The two commands of the README are `make demo` and `make test`; each does all its own set-up.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo check test integration bench notebook audit clean
+
+help: ## what there is to do
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/demo.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(VENV)/dev.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/demo.installed
+
+demo: $(VENV)/demo.installed ## moderates a sample of real images and checks every outcome
+	$(BIN)/python pipelines/demo.py
+
+check: $(VENV)/dev.installed ## style, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: $(VENV)/dev.installed ## the test suite that needs no services
+	$(BIN)/python -m pytest -m 'not integration'
+
+integration: $(VENV)/dev.installed ## the tests that need services, official SDKs or minutes
+	$(BIN)/python -m pytest -m integration
+
+bench: $(VENV)/dev.installed ## the benchmarks, as ratios against a baseline of the same run
+	$(BIN)/python benchmarks/backfill.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/fetch.py
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/poison.py
+
+notebook: $(VENV)/dev.installed ## runs the notebook over the demo's tables
+	$(BIN)/python -m pytest tests/test_notebook.py
+
+audit: $(VENV)/dev.installed ## known vulnerabilities of what is installed
+	$(BIN)/pip-audit --skip-editable
+
+clean: ## removes what the targets made
+	rm -rf $(VENV) out .cache build dist

@@ -1,0 +1,47 @@
+"""The command `beam-moderation`."""
+
+import logging
+import os
+import sys
+
+import typer
+from rich.console import Console
+
+from beam_moderation import errors
+from beam_moderation.cli import backfill
+
+USER_MISTAKE = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Image moderation on Apache Beam: references in, verdict tables out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _commands() -> None:
+    """Makes `backfill` a subcommand even where it is the only one."""
+
+
+app.command(
+    "backfill",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Any other option goes to Beam, for instance --runner=FlinkRunner.",
+)(backfill.backfill)
+
+
+def main() -> None:
+    """Runs the command; ends with 0, with 2 for a user's mistake, with 130 for Ctrl-C."""
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "CRITICAL").upper())
+    console = Console(stderr=True)
+    try:
+        app()
+    except errors.ConfigurationError as error:
+        console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(USER_MISTAKE)
+    except KeyboardInterrupt:
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)

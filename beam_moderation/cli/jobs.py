@@ -1,0 +1,67 @@
+"""Runs a pipeline under the eyes of a user: progress, summary, and errors in one line."""
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from rich.console import Console
+
+from beam_moderation import errors, metrics, progress
+
+
+def run(
+    steps: Sequence[beam.PTransform],
+    options: PipelineOptions,
+    watch: progress.Progress,
+    where: str,
+) -> None:
+    """Runs the steps one behind the other, and prints a summary at the end.
+
+    Raises:
+      ConfigurationError: the job failed, with the reason in one line.
+    """
+    started = time.monotonic()
+    try:
+        pipeline = beam.Pipeline(options=options)
+        flow = pipeline
+        for step in steps:
+            flow = flow | step
+        with watch:
+            result = _in_thread(lambda: _finished(pipeline))
+    except KeyboardInterrupt:
+        Console(stderr=True).print(
+            f"stopped; finished batches are in {where}. To go on, run it again:\n"
+            f"  {shlex.join(['beam-moderation', *sys.argv[1:]])}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise
+    except errors.ConfigurationError:
+        raise
+    except Exception as error:
+        raise errors.ConfigurationError(f"the job failed: {_reason(error)}") from error
+    summary = metrics.summarise(result)
+    progress.print_summary(Console(), summary, time.monotonic() - started, where)
+
+
+def _finished(pipeline: beam.Pipeline) -> Any:
+    result = pipeline.run()
+    result.wait_until_finish()
+    return result
+
+
+def _in_thread(function: Callable[[], Any]) -> Any:
+    """Keeps Ctrl-C out of the DoFns, where a runner would report it as a failure of theirs."""
+    return ThreadPoolExecutor(1, "pipeline").submit(function).result()
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of what a runner reports: the exception at the end of its traceback."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

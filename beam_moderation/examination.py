@@ -1,0 +1,213 @@
+"""One image from its bytes to its rows: decode, judge every frame, decide by the policy."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from apache_beam.utils.timestamp import Timestamp
+
+from beam_moderation import errors, images, judges, judging, policy, records
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """How bytes become frames: the limits, which frames, and what of them each judge is given."""
+
+    preparations: Sequence[judges.Preparation]
+    limits: images.ImageLimits
+    sampling: images.Sampling
+    sufficient_size: tuple[int, int] | None
+
+    @classmethod
+    def for_judges(
+        cls,
+        members: Sequence[judges.Judge],
+        limits: images.ImageLimits,
+        sampling: images.Sampling,
+    ) -> "Decoding":
+        """The decoding that serves all judges: as large as the most demanding needs."""
+        sizes = [member.sufficient_size for member in members]
+        wanted = [size for size in sizes if size]
+        enough = tuple(map(max, zip(*wanted, strict=True))) if len(wanted) == len(sizes) else None
+        return cls([member.prepare for member in members], limits, sampling, enough)
+
+
+class Header(NamedTuple):
+    """What is known of an image before a pixel is decoded."""
+
+    format: str
+    width: int
+    height: int
+    frames_total: int
+
+
+class PreparedFrame(NamedTuple):
+    """A frame or tile as each judge wants it, by the judges' order."""
+
+    index: int
+    prepared: Sequence[Any]
+
+
+class Decoder(Protocol):
+    """Decodes here, or in another process."""
+
+    def __call__(self, data: bytes) -> tuple[Header, Iterator[PreparedFrame]]:
+        """The header and then the frames, one at a time.
+
+        Raises:
+          ImageError: the bytes are not an image that can be judged; also while iterating.
+        """
+
+
+def decode(data: bytes, decoding: Decoding) -> tuple[Header, Iterator[PreparedFrame]]:
+    """Decodes an image in this thread."""
+    image = images.open_image(data, decoding.limits)
+    header = Header(image.format, image.width, image.height, image.frames_total)
+    frames = image.frames(decoding.sampling, decoding.sufficient_size)
+    return header, (
+        PreparedFrame(frame.index, [prepare(frame.image) for prepare in decoding.preparations])
+        for frame in frames
+    )
+
+
+class Examined(NamedTuple):
+    """The rows of one image, and the milliseconds that decoding and judging took."""
+
+    scenes: Sequence[records.SceneResult]
+    image: records.ImageResult
+    decode_ms: float
+    judge_ms: float
+
+
+class _Evidence:
+    """What was found of one image in one scene by one judge, over its frames."""
+
+    def __init__(self) -> None:
+        self.observations: list[policy.Observation] = []
+        self.details: dict[int, Mapping[str, Any]] = {}
+
+    def add(self, frame: int, found: judges.SceneFindings) -> None:
+        self.observations += [policy.Observation(frame, finding) for finding in found.findings]
+        if found.detail:
+            self.details[frame] = found.detail
+
+
+class Examiner:
+    """Examines images. Thread-safe."""
+
+    def __init__(
+        self, decoder: Decoder, panel: judging.Panel, rules: policy.Policy, run_id: str
+    ) -> None:
+        self._decoder, self._panel, self._rules, self._run_id = decoder, panel, rules, run_id
+
+    def examine(self, reference: records.ImageReference, data: bytes) -> Examined:
+        """The rows for an image.
+
+        Raises:
+          ImageError, JudgeError: it could not be judged as a whole.
+        """
+        started = time.perf_counter()
+        header, frames = self._decoder(data)
+        evidence, judged, judge_s = self._judge(frames)
+        scenes = [
+            self._scene_row(reference, *key, found, header, judged)
+            for key, found in evidence.items()
+        ]
+        total_s = time.perf_counter() - started
+        image = self._image_row(reference, scenes, header, data, total_s)
+        return Examined(scenes, image, (total_s - judge_s) * 1000, judge_s * 1000)
+
+    def _judge(
+        self, frames: Iterable[PreparedFrame]
+    ) -> tuple[Mapping[tuple[str, str], _Evidence], int, float]:
+        """The evidence by (scene, provider), the number of frames, and seconds of judging."""
+        evidence: dict[tuple[str, str], _Evidence] = defaultdict(_Evidence)
+        judged, judge_s = 0, 0.0
+        for index, prepared in frames:
+            started = time.perf_counter()
+            for provider, found in self._panel.judge(prepared):
+                evidence[found.scene, provider].add(index, found)
+            judge_s += time.perf_counter() - started
+            judged += 1
+        if not evidence:
+            raise errors.ImageBroken("no frame could be decoded")
+        return evidence, judged, judge_s
+
+    def _scene_row(
+        self,
+        reference: records.ImageReference,
+        scene: str,
+        provider: str,
+        found: _Evidence,
+        header: Header,
+        judged: int,
+    ) -> records.SceneResult:
+        decision = self._rules.decide(scene, found.observations)
+        return records.SceneResult(
+            data_id=reference.data_id,
+            scene=scene,
+            provider=provider,
+            policy_version=self._rules.version,
+            uri=reference.uri,
+            label=decision.finding.label,
+            score=decision.finding.score,
+            suggestion=decision.suggestion,
+            sub_label="",
+            findings=policy.best_scores(found.observations),
+            frame=decision.frame,
+            frames_judged=judged,
+            frames_total=header.frames_total,
+            task_id=None,
+            request_id=None,
+            detail=json.dumps(found.details.get(decision.frame, {}), ensure_ascii=False),
+            source=reference.source,
+            event_time=reference.event_time,
+            moderated_at=Timestamp.now(),
+            run_id=self._run_id,
+        )
+
+    def _image_row(
+        self,
+        reference: records.ImageReference,
+        scenes: Sequence[records.SceneResult],
+        header: Header,
+        data: bytes,
+        total_s: float,
+    ) -> records.ImageResult:
+        return image_row(
+            reference,
+            scenes,
+            sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(data),
+            width=header.width,
+            height=header.height,
+            format=header.format,
+            billed_units=0,
+            latency_ms=round(total_s * 1000, 3),
+        )
+
+
+def image_row(
+    reference: records.ImageReference, scenes: Sequence[records.SceneResult], **measured: Any
+) -> records.ImageResult:
+    """The row of an image from the rows of its scenes and what is known of its bytes."""
+    worst = max(scenes, key=lambda row: records.SUGGESTIONS.index(row.suggestion))
+    flagged = [f"{row.scene}:{row.label}" for row in scenes if row.suggestion != "pass"]
+    return records.ImageResult(
+        data_id=reference.data_id,
+        policy_version=worst.policy_version,
+        uri=reference.uri,
+        suggestion=worst.suggestion,
+        flagged=flagged,
+        decided_by=worst.provider,
+        carried=reference.carried,
+        source=reference.source,
+        event_time=reference.event_time,
+        moderated_at=worst.moderated_at,
+        run_id=worst.run_id,
+        **measured,
+    )

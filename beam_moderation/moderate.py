@@ -1,0 +1,201 @@
+"""`ModerateWithModel`: from reference batches to outcomes, and what outcomes expand to."""
+
+import dataclasses
+import functools
+import uuid
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import WindowedValue
+from apache_beam.utils.shared import Shared
+from apache_beam.utils.timestamp import Timestamp
+
+from beam_moderation import (
+    errors,
+    examination,
+    fetch,
+    images,
+    judges,
+    judging,
+    metrics,
+    policy,
+    records,
+    tables,
+    worker,
+)
+
+_BATCHES_AHEAD = 1
+"""Batches begun behind the one that is waited for: enough that no thread runs dry."""
+
+
+def new_run_id() -> str:
+    """A name for a run, which sorts by its time."""
+    return f"{Timestamp.now().to_utc_datetime():%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What a worker needs to know; travels pickled."""
+
+    judges: Sequence[judges.Judge]
+    policy: policy.Policy
+    fetcher: fetch.Fetcher
+    limits: images.ImageLimits
+    sampling: images.Sampling
+    threads: int | None
+    run_id: str
+
+    def make_worker(self) -> worker.Worker:
+        decoding = examination.Decoding.for_judges(self.judges, self.limits, self.sampling)
+        examiner = examination.Examiner(
+            functools.partial(examination.decode, decoding=decoding),
+            judging.Panel(self.judges),
+            self.policy,
+            self.run_id,
+        )
+        threads = self.threads or worker.default_threads(self.judges)
+        return worker.Worker(examiner.examine, self.fetcher, threads, self.run_id)
+
+    def outcome_id(self, batch_id: str) -> str:
+        """The name of what becomes of a batch: another judge or policy gives another name."""
+        providers = sorted(judge.provider for judge in self.judges)
+        return records.stable_id(
+            batch_id, *providers, self.policy.version, repr(self.limits), repr(self.sampling)
+        )
+
+
+class _ModerateFn(beam.DoFn):
+    """Begins a batch before the one before it is done; what is open ends with the bundle."""
+
+    def __init__(self, job: _Job, resume_from: tables.Tables | None) -> None:
+        self._job, self._resume_from = job, resume_from
+        self._shared = Shared()
+
+    def setup(self) -> None:
+        self._worker = self._shared.acquire(self._job.make_worker)
+
+    def start_bundle(self) -> None:
+        self._open: deque[tuple[Future[worker.Done], Any, Any]] = deque()
+
+    def process(
+        self,
+        batch: records.ReferenceBatch,
+        timestamp: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
+    ) -> Iterator[Any]:
+        self._open.append((self._begin(batch), timestamp, window))
+        while len(self._open) > _BATCHES_AHEAD:
+            yield self._end()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        while self._open:
+            yield self._end()
+
+    def _begin(self, batch: records.ReferenceBatch) -> "Future[worker.Done]":
+        outcome_id = self._job.outcome_id(batch.id)
+        commit = self._resume_from.commit(outcome_id) if self._resume_from else None
+        if commit is None:
+            return self._worker.begin(batch, outcome_id)
+        assert self._resume_from is not None
+        done: Future[worker.Done] = Future()
+        done.set_result(worker.Done(self._resume_from.read(commit)))
+        metrics.add({"resumed": commit.references})
+        return done
+
+    def _end(self) -> WindowedValue:
+        future, timestamp, window = self._open.popleft()
+        done = future.result()
+        metrics.add(metrics.counts(done.outcome))
+        metrics.observe("decode_ms", done.decode_ms)
+        metrics.observe("judge_ms", done.judge_ms)
+        return WindowedValue(done.outcome, timestamp, (window,))
+
+
+class ModerateWithModel(beam.PTransform):
+    """Judges images with local models and scanners.
+
+    Every reference ends in the outcome of its batch exactly once: as one row of `images` with a row
+    of `scenes` for every scene of every judge, or as one dead letter.
+
+    Args:
+      judges: models and scanners; an image is fetched and decoded once for all of them.
+      policy: from findings to suggestions; the package's own where none is given.
+      fetcher: the filesystems that references may point to, and their limits.
+      limits: of decoding.
+      sampling: which frames of animations and which tiles of long images are judged.
+      threads: that decode and judge, in each process; a thread a core where none is given.
+      resume_from: tables whose committed batches are read back instead of being judged again.
+      run_id: what rows carry.
+
+    Returns:
+      A PCollection of `OutcomeBatch`.
+
+    Raises:
+      ConfigurationError: there is no judge, or two are the same.
+    """
+
+    def __init__(
+        self,
+        judges: Sequence[judges.Judge],
+        *,
+        policy: policy.Policy | None = None,
+        fetcher: fetch.Fetcher | None = None,
+        limits: images.ImageLimits | None = None,
+        sampling: images.Sampling | None = None,
+        threads: int | None = None,
+        resume_from: tables.Tables | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        super().__init__()
+        if not judges:
+            raise errors.ConfigurationError("name at least one model or scanner")
+        if len({judge.provider for judge in judges}) < len(judges):
+            raise errors.ConfigurationError("the same model or scanner is named twice")
+        self._job = _Job(
+            tuple(judges),
+            policy or _default_policy(),
+            fetcher or fetch.Fetcher(),
+            limits or images.ImageLimits(),
+            sampling or images.Sampling(),
+            threads,
+            run_id or new_run_id(),
+        )
+        self._resume_from = resume_from
+
+    def expand(self, batches: Any) -> Any:
+        """One fused DoFn: bytes never leave the worker."""
+        return batches | "Moderate" >> beam.ParDo(
+            _ModerateFn(self._job, self._resume_from)
+        ).with_output_types(records.OutcomeBatch)
+
+
+def _default_policy() -> policy.Policy:
+    return policy.Policy.default()
+
+
+class Rows(beam.PTransform):
+    """Expands outcomes into the rows of one table, for any sink.
+
+    Args:
+      table: `scenes`, `images` or `dead_letters`.
+
+    Returns:
+      A PCollection of `SceneResult`, `ImageResult` or `DeadLetter`.
+    """
+
+    def __init__(self, table: str) -> None:
+        super().__init__(table)
+        self._table, self._record = table, records.TABLES[table]
+
+    def expand(self, outcomes: Any) -> Any:
+        """Reads the table out of each outcome."""
+        return outcomes | "Expand" >> beam.FlatMap(_rows, self._table).with_output_types(
+            self._record
+        )
+
+
+def _rows(outcome: records.OutcomeBatch, table: str) -> Iterator[Any]:
+    return records.from_arrow(getattr(outcome, table), records.TABLES[table])

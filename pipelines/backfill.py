@@ -1,0 +1,51 @@
+"""A backfill as a plain Beam pipeline, to be launched or copied: `python pipelines/backfill.py …`.
+
+The command `beam-moderation backfill` runs the same transforms with progress and a summary.
+"""
+
+import argparse
+import logging
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+import beam_moderation as bm
+from beam_moderation import scanners
+
+
+class BackfillOptions(PipelineOptions):
+    """What this pipeline asks beside Beam's own options."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--references", required=True, help="Parquet files, an fsspec URL")
+        parser.add_argument("--out", required=True, help="folder of the tables, an fsspec URL")
+        parser.add_argument(
+            "--scanner", action="append", default=[], choices=list(scanners.SCANNERS)
+        )
+        parser.add_argument(
+            "--model", action="append", default=[], help="manifest of an ONNX model"
+        )
+        parser.add_argument("--policy", help="a YAML file; the package's own where none is given")
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Builds the pipeline and runs it to its end."""
+    options = PipelineOptions(arguments, save_main_session=False)
+    chosen = options.view_as(BackfillOptions)
+    judges: list[bm.Judge] = [bm.OnnxModel.from_manifest(url) for url in chosen.model]
+    judges += [scanners.by_name(name) for name in chosen.scanner]
+    policy = bm.Policy.from_yaml(chosen.policy) if chosen.policy else None
+    tables = bm.Tables(chosen.out)
+    with beam.Pipeline(options=options) as pipeline:
+        (
+            pipeline
+            | bm.ReadReferencesFromParquet(chosen.references)
+            | bm.ModerateWithModel(judges, policy=policy, resume_from=tables)
+            | bm.WriteParquet(tables)
+        )
+
+
+if __name__ == "__main__":
+    logging.getLogger().setLevel(logging.INFO)
+    run()

@@ -1,0 +1,383 @@
+"""The demo's sample: some eighty real images, each with the outcome that it must have.
+
+Writes `images/` and `references.parquet`, whose rows are `Reference`s. The photographs are those
+that scikit-image has inside its wheel; nothing is downloaded. The same versions of the libraries
+write the same bytes.
+"""
+
+import datetime
+import functools
+import io
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import skimage
+import zxingcpp
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+PASS = "pass"  # noqa: S105
+QR_CODE = "qrcode:qrcode=review"
+CONTACT = "ad:contact=review"
+LINK = "ad:link=review"
+CONTACT_AND_LINK = "ad:contact+link=review"
+
+FIRST_DAY = datetime.datetime(2026, 3, 2, 6, tzinfo=datetime.timezone.utc)
+BETWEEN_UPLOADS = datetime.timedelta(hours=3, minutes=7)
+
+PHOTOGRAPHS = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "rocket.jpg",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "hubble_deep_field.jpg",
+    "camera.png",
+    "coins.png",
+    "brick.png",
+    "grass.png",
+    "gravel.png",
+    "moon.png",
+    "ihc.png",
+    "clock_motion.png",
+    "cell.png",
+)
+"""The files of `skimage.data` that are in the wheel and are photographs."""
+
+
+class Case(NamedTuple):
+    """A file of the sample.
+
+    `expected` is what the tables must say: `pass`, or `scene:labels=suggestion` of every scene that
+    did not pass (sorted; scenes joined by a comma, labels by a plus), or the dead letter's code.
+    `frame` is the index of the deciding frame or tile where that is known. A `content` of None:
+    there is no such file.
+    """
+
+    name: str
+    content: bytes | None
+    expected: str
+    note: str
+    frame: int | None = None
+
+
+class Reference(NamedTuple):
+    """A row of `references.parquet`."""
+
+    data_id: str
+    uri: str
+    time: datetime.datetime
+    expected: str
+    expected_frame: int | None
+    note: str
+
+
+@functools.cache
+def photograph(name: str, width: int = 600, height: int = 400) -> Image.Image:
+    """A photograph, cropped and resized to `width` x `height` pixels, RGB. Not to be changed."""
+    with Image.open(pathlib.Path(skimage.__file__).parent / "data" / name) as image:
+        return ImageOps.fit(image.convert("RGB"), (width, height))
+
+
+def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    """The image as a file."""
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def jpeg(image: Image.Image, quality: int = 85, **options: Any) -> bytes:
+    """The image as a JPEG file."""
+    return encoded(image, "JPEG", quality=quality, **options)
+
+
+def barcode(text: str, symbology: Any, module_px: int) -> Image.Image:
+    """A bar code with its quiet zone, black on white, mode L."""
+    code = zxingcpp.create_barcode(text, symbology)
+    return Image.fromarray(np.asarray(zxingcpp.write_barcode_to_image(code, scale=module_px)))
+
+
+def qr_code(
+    module_px: int = 4,
+    dark: str = "#000000",
+    light: str = "#ffffff",
+    text: str = "https://win.example/join?from=photo",
+) -> Image.Image:
+    """A QR code in two colours, RGBA."""
+    code = barcode(text, zxingcpp.BarcodeFormat.QRCode, module_px)
+    return ImageOps.colorize(code, dark, light).convert("RGBA")
+
+
+def pasted(
+    background: Image.Image, patch: Image.Image, at: tuple[int, int] = (40, 40)
+) -> Image.Image:
+    """The background with the patch on it, where the patch is opaque."""
+    image = background.copy()
+    image.paste(patch, at, patch)
+    return image
+
+
+def skewed(patch: Image.Image) -> Image.Image:
+    """The patch as if photographed from the side."""
+    width, height = patch.size
+    corners = (-width // 8, -height // 5, 0, height, width, height * 4 // 5, width * 9 // 8, 0)
+    return patch.transform(
+        patch.size, Image.Transform.QUAD, corners, Image.Resampling.BICUBIC, fillcolor=(0,) * 4
+    )
+
+
+def noisy(image: Image.Image, deviation: float) -> Image.Image:
+    """The image with a sensor's noise, the same each time."""
+    pixels = np.asarray(image)
+    noise = np.random.default_rng(0).normal(0, deviation, pixels.shape)
+    return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
+
+
+def advertisement(
+    lines: Sequence[str],
+    photo: str = "coffee.png",
+    ink: str = "#c00020",
+    paper: str | None = "#fff4d0",
+) -> Image.Image:
+    """Lines of text over a photograph of 600 x 400 pixels, on a strip of `paper` if there is one.
+
+    Drawn with the font that Pillow has built in, so that no font file is needed.
+    """
+    image = photograph(photo).copy()
+    draw = ImageDraw.Draw(image)
+    top = 380 - 50 * len(lines)
+    if paper:
+        draw.rectangle((0, top - 15, 600, 400), fill=paper)
+    for row, line in enumerate(lines):
+        draw.text((24, top + 50 * row), line, ink, ImageFont.load_default(34))
+    return image
+
+
+BIG_SALE = ("BIG SALE 70% OFF", "Call +1 415 555 0132", "www.cheap-deals.example.com")
+
+
+def photographs() -> Iterator[Case]:
+    """Nothing is wrong with these."""
+    for name in PHOTOGRAPHS:
+        stem = name.partition(".")[0]
+        yield Case(f"photo-{stem}.jpg", jpeg(photograph(name)), PASS, "photograph")
+    for name in PHOTOGRAPHS[:6]:
+        detail = photograph(name, 900, 600).crop((250, 150, 650, 450))
+        stem = name.partition(".")[0]
+        yield Case(f"detail-{stem}.jpg", jpeg(detail, 70), PASS, "detail of a photograph")
+
+
+def qr_codes() -> Iterator[Case]:
+    """QR codes in photographs, and bar codes that are none."""
+    patches = {
+        "small": qr_code(2),
+        "medium": qr_code(4),
+        "large": qr_code(9),
+        "grey-on-grey": qr_code(5, "#606060", "#a8a8a8"),
+        "blue-on-yellow": qr_code(5, "#102080", "#ffe060"),
+        "light-on-dark": qr_code(5, "#ffffff", "#202020"),
+        "turned-10": qr_code(5).rotate(10, Image.Resampling.BICUBIC, expand=True),
+        "turned-45": qr_code(5).rotate(45, Image.Resampling.BICUBIC, expand=True),
+        "turned-90": qr_code(5).rotate(90, expand=True),
+        "turned-180": qr_code(5).rotate(180),
+        "skewed": skewed(qr_code(6)),
+    }
+    for photo, (name, patch) in zip(PHOTOGRAPHS, patches.items(), strict=False):
+        content = jpeg(pasted(photograph(photo), patch))
+        yield Case(f"qr-{name}.jpg", content, QR_CODE, f"QR code, {name}")
+    image = pasted(photograph("chelsea.png"), qr_code(5))
+    yield Case("qr-poor-jpeg.jpg", jpeg(image, 20), QR_CODE, "QR code, JPEG quality 20")
+    yield Case("qr-noisy.jpg", jpeg(noisy(image, 30)), QR_CODE, "QR code, noise of 30 levels")
+    image = pasted(pasted(image, qr_code(3, text="tel:+14155550132"), (400, 200)), qr_code(2))
+    yield Case("qr-several.png", encoded(image, "PNG"), QR_CODE, "three QR codes")
+    ean = barcode("4006381333931", zxingcpp.BarcodeFormat.EAN13, 2).convert("RGBA")
+    image = pasted(photograph("coffee.png"), ean)
+    yield Case("ean-13.jpg", jpeg(image), PASS, "an article's bar code is no QR code")
+
+
+def advertisements() -> Iterator[Case]:
+    """Contact data and web addresses; text that is none is let through."""
+    calling = advertisement(("Private lessons", "Call 0171 555 0199"), "astronaut.png")
+    visiting = advertisement(("Visit https://win.example.com",), "rocket.jpg")
+    writing = advertisement(("Write to boss@cheap.example.com",), "brick.png")
+    bare = advertisement(BIG_SALE, "moon.png", "#ffffff", None)
+    dark = advertisement(BIG_SALE, "gravel.png", "#f0f0f0", "#301060")
+    harmless = advertisement(("Good morning", "A cup of coffee"))
+    coded = pasted(advertisement(BIG_SALE), qr_code(4))
+    sale = jpeg(advertisement(BIG_SALE))
+    yield Case("ad-sale.jpg", sale, CONTACT_AND_LINK, "telephone number and web address")
+    yield Case("ad-telephone.jpg", jpeg(calling), CONTACT, "telephone number")
+    yield Case("ad-mail-address.jpg", jpeg(writing), CONTACT, "e-mail address")
+    yield Case("ad-web-address.jpg", jpeg(visiting), LINK, "web address")
+    yield Case("ad-bare.jpg", jpeg(bare), CONTACT_AND_LINK, "letters right on the photograph")
+    yield Case("ad-dark.jpg", jpeg(dark), CONTACT_AND_LINK, "light letters on dark ground")
+    yield Case("ad-poor-jpeg.jpg", jpeg(dark, 15), CONTACT_AND_LINK, "JPEG quality 15")
+    both = f"{CONTACT_AND_LINK},{QR_CODE}"
+    yield Case("ad-and-qr.jpg", jpeg(coded), both, "advertisement with a QR code")
+    yield Case("text-harmless.jpg", jpeg(harmless), PASS, "text without contact data")
+
+
+def animation(bad: int | None, total: int) -> list[Image.Image]:
+    """A photograph that drifts over `total` frames of 240 x 240 pixels, QR code in frame `bad`."""
+    photo = photograph("chelsea.png", 400, 240)
+    frames = [photo.crop((4 * i, 0, 4 * i + 240, 240)) for i in range(total)]
+    if bad is not None:
+        frames[bad] = pasted(frames[bad], qr_code(4), (60, 60))
+    return frames
+
+
+def strip(bad: int | None, tiles: int, tile_px: int = 420) -> Image.Image:
+    """Photographs one below the other, square tiles of `tile_px`, with a QR code in tile `bad`."""
+    image = Image.new("RGB", (tile_px, tile_px * tiles))
+    for index, name in enumerate(PHOTOGRAPHS[:tiles]):
+        image.paste(photograph(name, tile_px, tile_px), (0, tile_px * index))
+    if bad is not None:
+        image = pasted(image, qr_code(4), (120, tile_px * bad + 120))
+    return image
+
+
+def animated(frames: Sequence[Image.Image], file_format: str) -> bytes:
+    """The frames as an animation of 80 ms each."""
+    first, *rest = frames
+    return encoded(first, file_format, save_all=True, append_images=rest, duration=80)
+
+
+def gif(frames: Sequence[Image.Image]) -> bytes:
+    """The frames as a GIF of 128 colours."""
+    octree = Image.Quantize.FASTOCTREE
+    return animated([frame.quantize(128, octree) for frame in frames], "GIF")
+
+
+def frames_and_tiles() -> Iterator[Case]:
+    """Animations and long images, bad in the middle."""
+    bad, good = animation(5, 11), animation(None, 6)
+    yield Case("animated-qr.gif", gif(bad), QR_CODE, "GIF of 11 frames, QR code in frame 5", 5)
+    note = "APNG of 11 frames, QR code in frame 5"
+    yield Case("animated-qr.png", animated(bad, "PNG"), QR_CODE, note, 5)
+    note = "WebP of 11 frames, QR code in frame 5"
+    yield Case("animated-qr.webp", animated(bad, "WEBP"), QR_CODE, note, 5)
+    yield Case("animated.gif", gif(good), PASS, "harmless GIF of 6 frames")
+    long = jpeg(strip(4, 8))
+    yield Case("long-qr.jpg", long, QR_CODE, "8 times as high as wide, QR code in tile 4", 4)
+    wide = jpeg(strip(2, 4).transpose(Image.Transpose.ROTATE_90))
+    yield Case("wide-qr.jpg", wide, QR_CODE, "4 times as wide as high, QR code in tile 2", 2)
+    yield Case("long.jpg", jpeg(strip(None, 4)), PASS, "harmless, 4 times as high as wide")
+
+
+def exif_rotated(image: Image.Image, orientation: int, stored: Image.Transpose) -> bytes:
+    """A JPEG stored turned, with the EXIF orientation that turns it back."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return jpeg(image.transpose(stored), exif=exif)
+
+
+def sixteen_bit(image: Image.Image) -> bytes:
+    """The image as a greyscale PNG of 16 bits a sample."""
+    samples = np.asarray(image.convert("L")).astype(np.uint16) * 257
+    return encoded(Image.fromarray(samples), "PNG")
+
+
+def cut_out(image: Image.Image) -> Image.Image:
+    """The image with the corners transparent, RGBA."""
+    mask = Image.new("L", image.size)
+    ImageDraw.Draw(mask).ellipse((0, 0, *image.size), fill=255)
+    cut = image.convert("RGBA")
+    cut.putalpha(mask)
+    return cut
+
+
+def encodings() -> Iterator[Case]:
+    """Every way to store an image that decoders get wrong, with something to find in it."""
+    sale = advertisement(BIG_SALE)
+    coded = pasted(photograph("rocket.jpg"), qr_code(5), (220, 100))
+    for orientation, stored in (
+        (3, Image.Transpose.ROTATE_180),
+        (6, Image.Transpose.ROTATE_90),
+        (8, Image.Transpose.ROTATE_270),
+    ):
+        content = exif_rotated(sale, orientation, stored)
+        note = f"stored turned, EXIF orientation {orientation}"
+        yield Case(f"exif-{orientation}.jpg", content, CONTACT_AND_LINK, note)
+    yield Case("cmyk-qr.jpg", jpeg(coded.convert("CMYK")), QR_CODE, "CMYK JPEG")
+    yield Case("progressive-qr.jpg", jpeg(coded, progressive=True), QR_CODE, "progressive JPEG")
+    grey = pasted(photograph("rocket.jpg"), qr_code(5, "#303030", "#c0c0c0"), (220, 100))
+    yield Case("16-bit-qr.png", sixteen_bit(grey), QR_CODE, "16-bit PNG, QR code without black")
+    yield Case("palette-qr.png", encoded(coded.quantize(32), "PNG"), QR_CODE, "palette PNG")
+    yield Case("1-bit-qr.png", encoded(coded.convert("1"), "PNG"), QR_CODE, "1-bit PNG")
+    yield Case("alpha-qr.png", encoded(cut_out(coded), "PNG"), QR_CODE, "PNG with alpha")
+    yield Case("qr.webp", encoded(coded, "WEBP", quality=60), QR_CODE, "WebP")
+    yield Case("qr.avif", encoded(coded, "AVIF", quality=60, speed=9), QR_CODE, "AVIF")
+    yield Case("qr.bmp", encoded(coded, "BMP"), QR_CODE, "BMP")
+    yield Case("qr.tiff", encoded(coded, "TIFF", compression="tiff_lzw"), QR_CODE, "TIFF, LZW")
+    yield Case("jpeg-named.png", jpeg(coded), QR_CODE, "a JPEG named .png")
+    yield Case("16-bit.png", sixteen_bit(photograph("moon.png")), PASS, "16-bit PNG, harmless")
+    yield Case("cmyk.jpg", jpeg(photograph("ihc.png").convert("CMYK")), PASS, "CMYK, harmless")
+
+
+def bomb(side_px: int = 12_000) -> bytes:
+    """A PNG of about 18 kB that is 144 megapixels large."""
+    return encoded(Image.new("1", (side_px, side_px)), "PNG")
+
+
+HTML = b"<!doctype html><html><title>Not found</title><body>This image has moved.</body></html>"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9"/></svg>'
+
+
+def unusable() -> Iterator[Case]:
+    """What must end as a dead letter, and with which code."""
+    photo = jpeg(photograph("coffee.png"))
+    png = encoded(photograph("coins.png"), "PNG")
+    damaged = png[:2000] + bytes(64) + png[2064:]
+    large = bytes(20_000_001)
+    yield Case("truncated.jpg", photo[: len(photo) // 2], "image-broken", "half a JPEG")
+    yield Case("damaged.png", damaged, "image-broken", "PNG with 64 bytes overwritten")
+    yield Case("page.jpg", HTML, "format-unsupported", "an HTML page named .jpg")
+    yield Case("drawing.svg", SVG, "format-unsupported", "SVG")
+    yield Case("empty.jpg", b"", "image-empty", "an empty file")
+    yield Case("missing.jpg", None, "fetch-not-found", "there is no such file")
+    yield Case("bomb.png", bomb(), "image-too-many-pixels", "144 megapixels in 18 kB")
+    yield Case("large.jpg", large, "fetch-too-large", "one byte more than 20 MB")
+
+
+FAMILIES: Sequence[Callable[[], Iterator[Case]]] = (
+    photographs,
+    qr_codes,
+    advertisements,
+    frames_and_tiles,
+    encodings,
+    unusable,
+)
+
+
+def interleaved(cases: Sequence[Case]) -> list[Case]:
+    """The cases in an order that spreads each family over the days, the same each time."""
+    order = np.random.default_rng(7).permutation(len(cases))
+    return [cases[index] for index in order]
+
+
+def write_sample(folder: pathlib.Path) -> pathlib.Path:
+    """Writes the sample below `folder` and returns the path of `references.parquet`."""
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, case in enumerate(interleaved([case for make in FAMILIES for case in make()])):
+        path = images / case.name
+        if case.content is not None:
+            path.write_bytes(case.content)
+        time = FIRST_DAY + number * BETWEEN_UPLOADS
+        uri = path.resolve().as_uri()
+        rows.append(Reference(case.name, uri, time, case.expected, case.frame, case.note))
+    references = folder / "references.parquet"
+    pq.write_table(
+        pa.Table.from_pylist([row._asdict() for row in rows]), references, row_group_size=16
+    )
+    return references
+
+
+if __name__ == "__main__":
+    print(write_sample(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "out/sample")))  # noqa: T201

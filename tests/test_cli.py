@@ -1,0 +1,186 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from brightness import picture
+
+from beam_moderation import cli
+
+PROGRAM = [sys.executable, "-c", "from beam_moderation import cli; cli.main()"]
+
+
+@pytest.fixture
+def sample(tmp_path):
+    """A folder with three QR-less pictures, a text, and their references."""
+    for name, grey in {"a": 0, "b": 100, "c": 250}.items():
+        (tmp_path / f"{name}.png").write_bytes(picture(grey))
+    (tmp_path / "page.png").write_text("<html>")
+    names = ["a.png", "b.png", "c.png", "page.png", "gone.png"]
+    pq.write_table(
+        pa.table({"data_id": names, "uri": names, "n": range(5)}), tmp_path / "references.parquet"
+    )
+    return tmp_path
+
+
+def run(monkeypatch, *arguments):
+    """Runs the command in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["beam-moderation", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0
+
+
+def backfill(sample, *more):
+    return [
+        "backfill",
+        sample / "references.parquet",
+        *("--out", sample / "out", "--local-root", sample, "--scanner", "qrcode"),
+        *more,
+    ]
+
+
+def test_a_backfill_ends_with_tables_and_a_summary(monkeypatch, capsys, sample):
+    assert run(monkeypatch, *backfill(sample, "--carry-column", "n")) == 0
+    printed = capsys.readouterr()
+    assert "5 references: 3 images judged, 2 dead letters" in printed.out
+    assert "fetch-not-found" in printed.out
+    carried = duckdb.sql(
+        f"select data_id, carried from '{sample}/out/images/**/*.parquet'"
+    ).fetchall()
+    assert {key: json.loads(cell)["n"] for key, cell in carried} == {
+        "a.png": 0,
+        "b.png": 1,
+        "c.png": 2,
+    }
+
+
+def test_a_second_backfill_says_that_all_was_there(monkeypatch, capsys, sample):
+    run(monkeypatch, *backfill(sample))
+    assert run(monkeypatch, *backfill(sample)) == 0
+    assert "5 were there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (["--uri-column", "url"], "has no column 'url'; it has data_id, uri, n"),
+        (["--scanner", "faces"], "no scanner 'faces'"),
+        (["--model", "none.yaml"], "none.yaml"),
+        (["--policy", "none.yaml"], "cannot read none.yaml"),
+        (["--polcy", "p.yaml"], "no such option: --polcy; did you mean --policy?"),
+        (["--out", "nosuch://x"], "cannot write to nosuch://x"),
+        (["--bucket", "photos"], "a bucket is given as s3://name"),
+        (["--timeout", "-1"], "deadline_s"),
+        (["--direct_num_workers", "many"], "direct_num_workers"),
+        (["--runner", "NoSuchRunner"], "NoSuchRunner"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_users_mistake_is_one_line_and_2(monkeypatch, capsys, sample, change, reason):
+    assert run(monkeypatch, *backfill(sample, *change)) == 2
+    printed = capsys.readouterr()
+    assert reason in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    "policy",
+    ["scenes: {pron: {normal: pass}}", "scenes: {qrcode: {qrcode: {review: 7}}}", "scenes: ["],
+    ids=["unknown scene", "threshold", "syntax"],
+)
+def test_a_broken_policy_is_one_line_and_2(monkeypatch, capsys, sample, policy):
+    (sample / "p.yaml").write_text(policy)
+    assert run(monkeypatch, *backfill(sample, "--policy", sample / "p.yaml")) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("references", ["none.parquet", "page.png"])
+def test_references_that_cannot_be_read_are_one_line_and_2(monkeypatch, capsys, sample, references):
+    arguments = backfill(sample)
+    arguments[1] = sample / references
+    assert run(monkeypatch, *arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_no_judge_is_a_mistake(monkeypatch, capsys, sample):
+    assert run(monkeypatch, *backfill(sample)[:-2]) == 2
+    assert "name at least one --scanner or --model" in capsys.readouterr().err
+
+
+def many(folder, count):
+    """References to one picture under many ids."""
+    (folder / "a.png").write_bytes(picture(40, (900, 900)))
+    ids = [f"{n}" for n in range(count)]
+    pq.write_table(
+        pa.table({"data_id": ids, "uri": ["a.png"] * count}), folder / "references.parquet"
+    )
+
+
+def committed(folder):
+    return len(list(folder.glob("out/_batches/*.json")))
+
+
+def start(folder):
+    arguments = [str(a) for a in backfill(folder, "--batch-size", "8")]
+    return subprocess.Popen(
+        [*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_batches(folder, process, count):
+    while committed(folder) < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def test_ctrl_c_leaves_finished_batches_and_says_how_to_go_on(tmp_path):
+    many(tmp_path, 4000)
+    process = start(tmp_path)
+    wait_for_batches(tmp_path, process, 3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "To go on, run it again" in err
+    assert "--batch-size 8" in err
+    assert "Traceback" not in err
+    assert 3 <= committed(tmp_path) < 500
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("round_", range(3))
+def test_a_backfill_killed_at_random_and_restarted_is_whole_and_nothing_doubles(tmp_path, round_):
+    many(tmp_path, 600)
+    kills = 0
+    while True:
+        process = start(tmp_path)
+        before = committed(tmp_path)
+        if kills < 3:
+            wait_for_batches(tmp_path, process, before + 1 + os.urandom(1)[0] % 15)
+            process.kill()
+            kills += 1
+            process.communicate()
+            continue
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        break
+    kept = int(out.split("dead letters · ")[1].split(" were there")[0])
+    assert kept == before * 8
+    tables = tmp_path / "out"
+    images = duckdb.sql(
+        "select count(*), count(distinct data_id), count(distinct run_id) "
+        f"from '{tables}/images/**/*.parquet'"
+    )
+    assert images.fetchone() == (600, 600, 4)
+    scenes = duckdb.sql(
+        f"select count(*), count(distinct data_id) from '{tables}/scenes/**/*.parquet'"
+    )
+    assert scenes.fetchone() == (600, 600)
+    assert not list(tables.glob("dead_letters/**/*.parquet"))
