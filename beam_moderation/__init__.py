@@ -1,6 +1,6 @@
 """Image moderation on Apache Beam: references in, verdict tables out."""
 
-# ruff: noqa: E402, I001
+# ruff: noqa: E402
 import logging
 
 _disabled = logging.root.manager.disable

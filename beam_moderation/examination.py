@@ -75,12 +75,12 @@ def decode(data: bytes, decoding: Decoding) -> tuple[Header, Iterator[PreparedFr
 
 
 class Examined(NamedTuple):
-    """The rows of one image, and the milliseconds that decoding and judging took."""
+    """The rows of one image, and the milliseconds of decoding and judging where that was here."""
 
     scenes: Sequence[records.SceneResult]
     image: records.ImageResult
-    decode_ms: float
-    judge_ms: float
+    decode_ms: float | None = None
+    judge_ms: float | None = None
 
 
 class _Evidence:

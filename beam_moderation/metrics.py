@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.io.components.adaptive_throttler import ThrottlingSignaler
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
 
@@ -21,18 +23,20 @@ _SCENE = "scene"
 _DEAD_LETTERS = "dead_letters"
 
 
-def counts(outcome: records.OutcomeBatch) -> Counter[str]:
+def counts(outcome: records.OutcomeBatch, resumed: bool) -> Counter[str]:
     """What an outcome adds to the counters, by name.
 
     `references` = `images` + `dead_letters`; `dead_letters/<code>` and
-    `scene/<scene>/<suggestion>` add up to the rows of their tables; `bytes` are those judged.
+    `scene/<scene>/<suggestion>` add up to the rows of their tables. `resumed` counts the references
+    whose outcome was there already; `bytes` and `billed_units` are without those.
     """
     count = Counter(
         references=len(outcome),
         images=outcome.images.num_rows,
         dead_letters=outcome.dead_letters.num_rows,
-        bytes=pc.sum(outcome.images.column("bytes")).as_py() or 0,
-        billed_units=pc.sum(outcome.images.column("billed_units")).as_py() or 0,
+        resumed=len(outcome) if resumed else 0,
+        bytes=0 if resumed else _sum(outcome.images.column("bytes")),
+        billed_units=0 if resumed else _sum(outcome.images.column("billed_units")),
     )
     for code in outcome.dead_letters.column("code").to_pylist():
         count[f"{_DEAD_LETTERS}/{code}"] += 1
@@ -42,11 +46,20 @@ def counts(outcome: records.OutcomeBatch) -> Counter[str]:
     return count
 
 
+def _sum(column: pa.Array) -> int:
+    return pc.sum(column).as_py() or 0
+
+
 def add(count: Mapping[str, int]) -> None:
-    """Adds to the job's counters; called on the thread that runs the DoFn."""
+    """Adds to the job's counters; called on the thread that runs the DoFn.
+
+    Throttling is counted as Beam's runners know it too, so that they add no workers in vain.
+    """
     for name, value in count.items():
         if value:
             Metrics.counter(NAMESPACE, name).inc(value)
+    if throttled_msec := count.get("vendor_throttled_msec", 0):
+        ThrottlingSignaler(NAMESPACE).signal_throttled(round(throttled_msec / 1000))
 
 
 def observe(name: str, values: Iterable[float]) -> None:

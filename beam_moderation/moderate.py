@@ -2,16 +2,11 @@
 
 import dataclasses
 import functools
-import uuid
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.transforms.window import WindowedValue
 from apache_beam.utils.shared import Shared
-from apache_beam.utils.timestamp import Timestamp
 
 from beam_moderation import (
     errors,
@@ -20,24 +15,17 @@ from beam_moderation import (
     images,
     judges,
     judging,
-    metrics,
+    open_batches,
     policy,
     records,
+    runs,
     tables,
     worker,
 )
 
-_BATCHES_AHEAD = 1
-"""Batches begun behind the one that is waited for: enough that no thread runs dry."""
-
-
-def new_run_id() -> str:
-    """A name for a run, which sorts by its time."""
-    return f"{Timestamp.now().to_utc_datetime():%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-
 
 @dataclasses.dataclass(frozen=True)
-class _Job:
+class _ModelJob:
     """What a worker needs to know; travels pickled."""
 
     judges: Sequence[judges.Judge]
@@ -67,10 +55,10 @@ class _Job:
         )
 
 
-class _ModerateFn(beam.DoFn):
-    """Begins a batch before the one before it is done; what is open ends with the bundle."""
+class _ModelFn(beam.DoFn):
+    """Fetches, decodes and judges with all cores of the process."""
 
-    def __init__(self, job: _Job, resume_from: tables.Tables | None) -> None:
+    def __init__(self, job: _ModelJob, resume_from: tables.Tables | None) -> None:
         self._job, self._resume_from = job, resume_from
         self._shared = Shared()
 
@@ -78,7 +66,7 @@ class _ModerateFn(beam.DoFn):
         self._worker = self._shared.acquire(self._job.make_worker)
 
     def start_bundle(self) -> None:
-        self._open: deque[tuple[Future[worker.Done], Any, Any]] = deque()
+        self._batches = open_batches.OpenBatches(self._resume_from)
 
     def process(
         self,
@@ -86,32 +74,11 @@ class _ModerateFn(beam.DoFn):
         timestamp: Any = beam.DoFn.TimestampParam,
         window: Any = beam.DoFn.WindowParam,
     ) -> Iterator[Any]:
-        self._open.append((self._begin(batch), timestamp, window))
-        while len(self._open) > _BATCHES_AHEAD:
-            yield self._end()
+        outcome_id = self._job.outcome_id(batch.id)
+        yield from self._batches.begin(self._worker, batch, outcome_id, timestamp, window)
 
     def finish_bundle(self) -> Iterator[Any]:
-        while self._open:
-            yield self._end()
-
-    def _begin(self, batch: records.ReferenceBatch) -> "Future[worker.Done]":
-        outcome_id = self._job.outcome_id(batch.id)
-        commit = self._resume_from.commit(outcome_id) if self._resume_from else None
-        if commit is None:
-            return self._worker.begin(batch, outcome_id)
-        assert self._resume_from is not None
-        done: Future[worker.Done] = Future()
-        done.set_result(worker.Done(self._resume_from.read(commit)))
-        metrics.add({"resumed": commit.references})
-        return done
-
-    def _end(self) -> WindowedValue:
-        future, timestamp, window = self._open.popleft()
-        done = future.result()
-        metrics.add(metrics.counts(done.outcome))
-        metrics.observe("decode_ms", done.decode_ms)
-        metrics.observe("judge_ms", done.judge_ms)
-        return WindowedValue(done.outcome, timestamp, (window,))
+        yield from self._batches.end()
 
 
 class ModerateWithModel(beam.PTransform):
@@ -154,21 +121,21 @@ class ModerateWithModel(beam.PTransform):
             raise errors.ConfigurationError("name at least one model or scanner")
         if len({judge.provider for judge in judges}) < len(judges):
             raise errors.ConfigurationError("the same model or scanner is named twice")
-        self._job = _Job(
+        self._job = _ModelJob(
             tuple(judges),
             policy or _default_policy(),
             fetcher or fetch.Fetcher(),
             limits or images.ImageLimits(),
             sampling or images.Sampling(),
             threads,
-            run_id or new_run_id(),
+            run_id or runs.new_run_id(),
         )
         self._resume_from = resume_from
 
     def expand(self, batches: Any) -> Any:
         """One fused DoFn: bytes never leave the worker."""
         return batches | "Moderate" >> beam.ParDo(
-            _ModerateFn(self._job, self._resume_from)
+            _ModelFn(self._job, self._resume_from)
         ).with_output_types(records.OutcomeBatch)
 
 

@@ -14,7 +14,7 @@ StorageOptions = Mapping[str, Any]
 
 
 class RowGroup(NamedTuple):
-    """A row group of a file by its number, its first row's number in the file, and how many rows it has."""
+    """A row group of a file: which, the number in the file of its first row, how many rows."""
 
     file: str
     number: int

@@ -93,6 +93,7 @@ def print_summary(console: Console, summary: metrics.Summary, elapsed_s: float, 
         f"{sum(summary.dead_letters.values()):,} dead letters{resumed}{billed} · "
         f"{elapsed_s:.1f} s{rate}",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(f"tables: {where}", highlight=False, markup=False, soft_wrap=True)
 

@@ -26,15 +26,22 @@ def default_threads(members: Sequence[judges.Judge]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """A batch's outcome, and the milliseconds that each image that got so far took."""
+    """A batch's outcome, and the milliseconds that each image that got so far took.
+
+    `resumed` says that it was there already.
+    """
 
     outcome: records.OutcomeBatch
+    resumed: bool = False
     decode_ms: Sequence[float] = ()
     judge_ms: Sequence[float] = ()
 
 
 class Worker:
     """Examines batches on a pool of threads. Made once a process."""
+
+    batches_ahead = 1
+    """Enough that no thread runs dry at a batch's end."""
 
     def __init__(self, examine: Examine, fetcher: fetch.Fetcher, threads: int, run_id: str) -> None:
         self._examine, self._fetcher, self._run_id = examine, fetcher, run_id
@@ -50,6 +57,10 @@ class Worker:
         for _ in range(self._threads):
             self._pool.submit(work.share)
         return work.done
+
+    def take_counts(self) -> Mapping[str, int]:
+        """Nothing beside what the outcomes tell."""
+        return {}
 
     def _judge(
         self, reference: records.ImageReference, data: bytes | errors.ModerationError
@@ -118,6 +129,6 @@ def gather(batch: records.ReferenceBatch, outcome_id: str, results: Mapping[int,
     )
     return Done(
         outcome,
-        [result.decode_ms for result in examined],
-        [result.judge_ms for result in examined],
+        decode_ms=[result.decode_ms for result in examined if result.decode_ms is not None],
+        judge_ms=[result.judge_ms for result in examined if result.judge_ms is not None],
     )

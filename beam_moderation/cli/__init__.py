@@ -8,10 +8,9 @@ import typer
 from rich.console import Console
 
 from beam_moderation import errors
-from beam_moderation.cli import backfill
+from beam_moderation.cli import backfill, emulate
 
 USER_MISTAKE = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     help="Image moderation on Apache Beam: references in, verdict tables out.",
@@ -21,20 +20,16 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _commands() -> None:
-    """Makes `backfill` a subcommand even where it is the only one."""
-
-
 app.command(
     "backfill",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="Any other option goes to Beam, for instance --runner=FlinkRunner.",
 )(backfill.backfill)
+app.command("emulate")(emulate.emulate)
 
 
 def main() -> None:
-    """Runs the command; ends with 0, with 2 for a user's mistake, with 130 for Ctrl-C."""
+    """Runs the command; ends with 0, or with 2 and one line for a user's mistake."""
     logging.basicConfig(level=os.environ.get("LOG_LEVEL", "CRITICAL").upper())
     console = Console(stderr=True)
     try:
@@ -42,6 +37,3 @@ def main() -> None:
     except errors.ConfigurationError as error:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(USER_MISTAKE)
-    except KeyboardInterrupt:
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)

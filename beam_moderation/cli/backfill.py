@@ -12,11 +12,13 @@ from beam_moderation import (
     parquet_files,
     progress,
     references,
+    runs,
     sinks,
     sources,
     tables,
+    vendor_moderation,
 )
-from beam_moderation.cli import jobs, options
+from beam_moderation.cli import jobs, options, vendors
 
 _LIMITS = fetch.FetchLimits()
 _SAMPLING = images.Sampling()
@@ -46,6 +48,19 @@ def backfill(
     interval: options.Interval = _SAMPLING.interval,
     max_frames: options.MaxFrames = _SAMPLING.max_frames,
     workers: options.Workers = None,
+    vendor: vendors.Name = None,
+    region: vendors.Region = None,
+    scene: vendors.Scenes = [],  # noqa: B006
+    mode: vendors.Mode = "sync",
+    biz_type: vendors.BizType = None,
+    endpoint: vendors.Endpoint = None,
+    vendor_option: vendors.Options = [],  # noqa: B006
+    credentials: vendors.Credentials = None,
+    qps: vendors.CallsPerSecond = None,
+    images_per_second: vendors.ImagesPerSecond = None,
+    max_in_flight: vendors.MaxInFlight = None,
+    lanes: vendors.Lanes = 1,
+    fit: vendors.Fit = False,
     batch_size: Annotated[
         int, typer.Option(min=1, help="References a batch, the unit of retry.")
     ] = sources.DEFAULT_BATCH_SIZE,
@@ -63,8 +78,39 @@ def backfill(
     )
     files = parquet_files.list_files(references_url, {})
     total = sum(parquet_files.check_columns(file, columns.names(), {}) for file in files)
-    judges, rules = options.make_judges(scanner, model, policy)
-    written, run_id = tables.Tables(out), moderate.new_run_id()
+    written, run_id = tables.Tables(out), runs.new_run_id()
+    fetcher = options.make_fetcher(local_root, bucket, allow_host, timeout, max_bytes)
+    moderation: moderate.ModerateWithModel | vendor_moderation.ModerateWithVendor
+    if vendor is None:
+        judges, rules = options.make_judges(scanner, model, policy)
+        moderation = moderate.ModerateWithModel(
+            judges,
+            policy=rules,
+            fetcher=fetcher,
+            sampling=images.Sampling(interval, max_frames),
+            threads=workers,
+            resume_from=written,
+            run_id=run_id,
+        )
+    else:
+        moderation = vendors.make_moderation(
+            vendors.make_vendor(
+                vendor,
+                vendor_option,
+                region=region,
+                scenes=tuple(scene),
+                asynchronous=mode == "async",
+                biz_type=biz_type,
+                endpoint=endpoint,
+            ),
+            vendors.make_quota(vendor, qps, images_per_second, max_in_flight, lanes),
+            credentials,
+            policy=options.make_policy(policy),
+            fetcher=fetcher,
+            fit=fit,
+            resume_from=written,
+            run_id=run_id,
+        )
     jobs.run(
         [
             sources.ReadReferencesFromParquet(
@@ -77,15 +123,7 @@ def backfill(
                 batch_size=batch_size,
                 run_id=run_id,
             ),
-            moderate.ModerateWithModel(
-                judges,
-                policy=rules,
-                fetcher=options.make_fetcher(local_root, bucket, allow_host, timeout, max_bytes),
-                sampling=images.Sampling(interval, max_frames),
-                threads=workers,
-                resume_from=written,
-                run_id=run_id,
-            ),
+            moderation,
             sinks.WriteParquet(written),
         ],
         beam_options,

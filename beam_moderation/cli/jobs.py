@@ -1,5 +1,6 @@
 """Runs a pipeline under the eyes of a user: progress, summary, and errors in one line."""
 
+import os
 import shlex
 import sys
 import time
@@ -12,6 +13,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
 from beam_moderation import errors, metrics, progress
+
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended: 128 and the number of the signal."""
 
 
 def run(
@@ -41,7 +45,8 @@ def run(
             highlight=False,
             soft_wrap=True,
         )
-        raise
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)  # an orderly end would wait for the batches that are in work
     except errors.ConfigurationError:
         raise
     except Exception as error:

@@ -166,12 +166,25 @@ class Vendor(Protocol):
     alone is that item's `Failed`. HTTP 200 proves nothing.
     """
 
-    name: str
-    provider: str
-    """What the tables show: the name with the API's version, as `alibaba/2018-05-09`."""
-    scenes: Sequence[str]
-    asynchronous: bool
-    limits: Limits
+    @property
+    def name(self) -> str:
+        """The vendor, as the command line names it."""
+
+    @property
+    def provider(self) -> str:
+        """What the tables show: the name with the API's version, as `alibaba/2018-05-09`."""
+
+    @property
+    def scenes(self) -> Sequence[str]:
+        """What is looked for; every one of them has a verdict in a `Judged`."""
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether images are taken at once and judged later."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the vendor takes."""
 
     def scan(
         self, items: Sequence[Item], credentials: Credentials, now: float, nonce: str
@@ -233,3 +246,11 @@ class Uploads(Protocol):
 
     def read_upload(self, response: Response) -> None:
         """Raises a `VendorError` unless the store took the bytes."""
+
+
+@runtime_checkable
+class Callbacks(Protocol):
+    """A vendor that posts the results of tasks to an address of ours."""
+
+    def read_callback(self, task: Task, content: bytes) -> Sequence[tuple[Item, Answer]]:
+        """The answers that a delivery holds, whose origin the receiver has proved."""

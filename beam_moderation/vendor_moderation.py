@@ -1,0 +1,203 @@
+"""`ModerateWithVendor`: from reference batches to outcomes, by a vendor's API and within its quota.
+
+Batches are spread over lanes, and one lane's batches are judged by one worker at a time: the
+runner sees to that because they are keyed. So the job as a whole keeps to the quota, with no
+service beside it.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.coders import BooleanCoder
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+from apache_beam.utils.shared import Shared
+
+from beam_moderation import (
+    errors,
+    fetch,
+    open_batches,
+    policy,
+    quota,
+    records,
+    runs,
+    tables,
+    vendor_worker,
+)
+from beam_moderation.vendors import credentials, kept, lane, protocol, retries, running
+
+
+@dataclasses.dataclass(frozen=True)
+class _VendorJob:
+    """What the worker of a lane needs to know; travels pickled, and holds no credentials."""
+
+    vendor: protocol.Vendor
+    credentials: Callable[[], protocol.Credentials]
+    quota: quota.Quota
+    answers: str
+    policy: policy.Policy
+    fetcher: fetch.Fetcher
+    fit: bool
+    retries: retries.Retries
+    deadline_s: float
+    inbox: lane.Inbox | None
+    run_id: str
+
+    def make_worker(self, number: int) -> vendor_worker.VendorWorker:
+        paced = lane.Lane(
+            self.vendor,
+            self.credentials,
+            self.quota.share(number),
+            kept.KeptAnswers(self.answers, self.vendor),
+            retries=self.retries,
+            deadline_s=self.deadline_s,
+            inbox=self.inbox,
+        )
+        return vendor_worker.VendorWorker(
+            self.vendor,
+            running.RunningLane(paced).__enter__(),
+            self.fetcher,
+            self.policy,
+            self.run_id,
+            self.fit,
+        )
+
+    def outcome_id(self, batch_id: str) -> str:
+        """The name of what becomes of a batch: other options or another policy, another name."""
+        options = kept.options_key(self.vendor)
+        return records.stable_id(
+            batch_id, self.vendor.provider, options, self.policy.version, str(self.fit)
+        )
+
+
+class _LaneFn(beam.DoFn):
+    """Judges the batches of its lanes; lives as long as the process, and so do its lanes."""
+
+    _LANE = ReadModifyWriteStateSpec("lane", BooleanCoder())
+    """Never written: that there is a state has the runner process a lane in one place at a time."""
+
+    def __init__(self, job: _VendorJob, resume_from: tables.Tables | None) -> None:
+        self._job, self._resume_from = job, resume_from
+        self._shared = [Shared() for _ in range(job.quota.lanes)]
+
+    def start_bundle(self) -> None:
+        self._batches = open_batches.OpenBatches(self._resume_from)
+
+    def process(
+        self,
+        batch_of_lane: tuple[int, records.ReferenceBatch],
+        timestamp: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
+        _: Any = beam.DoFn.StateParam(_LANE),
+    ) -> Iterator[Any]:
+        number, batch = batch_of_lane
+        work = self._shared[number].acquire(lambda: self._job.make_worker(number))
+        outcome_id = self._job.outcome_id(batch.id)
+        yield from self._batches.begin(work, batch, outcome_id, timestamp, window)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from self._batches.end()
+
+
+class ModerateWithVendor(beam.PTransform):
+    """Has images judged by a vendor's API, each paid for once.
+
+    Every reference ends in the outcome of its batch exactly once: as one row of `images` with a row
+    of `scenes` for every scene, or as one dead letter.
+
+    What the vendor answers is kept below `answers` before it is passed on. A bundle that is retried
+    or a job that is started again pays only for what was not answered; delete the folder when its
+    answers are not wanted any more.
+
+    Args:
+      vendor: of `beam_moderation.vendors`, with its options.
+      quota: of the whole job.
+      credentials: looked up on the worker; the vendor's usual environment variables where none is
+        given.
+      answers: an fsspec URL that every worker can write to; `_answers` in the tables where none is
+        given.
+      policy: its version names the rows, and its thresholds replace the vendor's suggestions where
+        it says so.
+      fetcher: for images that the vendor cannot reach by their URL.
+      fit: makes an image that is over the vendor's limits fit, with a note in `detail`, where it
+        would be refused.
+      retries: when a call is made again.
+      deadline_s: how long after its submission an asynchronous task is given up.
+      inbox: what callbacks delivered; the vendor is then asked only for what did not come.
+      resume_from: tables whose committed batches are read back instead of being judged again.
+      run_id: what rows carry.
+
+    Returns:
+      A PCollection of `OutcomeBatch`.
+
+    Raises:
+      ConfigurationError: there is no place to keep answers in.
+    """
+
+    def __init__(
+        self,
+        vendor: protocol.Vendor,
+        quota: quota.Quota,
+        *,
+        credentials: Callable[[], protocol.Credentials] | None = None,
+        answers: str | None = None,
+        policy: policy.Policy | None = None,
+        fetcher: fetch.Fetcher | None = None,
+        fit: bool = False,
+        retries: retries.Retries | None = None,
+        deadline_s: float = 600.0,
+        inbox: lane.Inbox | None = None,
+        resume_from: tables.Tables | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        super().__init__()
+        if answers is None and resume_from is None:
+            raise errors.ConfigurationError("name a folder to keep answers in: answers=…")
+        self._job = _VendorJob(
+            vendor,
+            credentials or _usual_credentials(vendor),
+            quota,
+            answers or f"{resume_from.url.rstrip('/')}/_answers",  # type: ignore[union-attr]
+            policy or _default_policy(),
+            fetcher or fetch.Fetcher(),
+            fit,
+            retries or _default_retries(),
+            deadline_s,
+            inbox,
+            run_id or runs.new_run_id(),
+        )
+        self._resume_from = resume_from
+
+    def expand(self, batches: Any) -> Any:
+        """Keys batches by lane: references cross the shuffle, images that are fetched do not."""
+        lanes = self._job.quota.lanes
+        return (
+            batches
+            | "KeyByLane"
+            >> beam.Map(lambda batch: (lane_of(batch.id, lanes), batch)).with_output_types(
+                tuple[int, records.ReferenceBatch]
+            )
+            | "Moderate"
+            >> beam.ParDo(_LaneFn(self._job, self._resume_from)).with_output_types(
+                records.OutcomeBatch
+            )
+        )
+
+
+def lane_of(batch_id: str, lanes: int) -> int:
+    """The lane of a batch, the same in every run."""
+    return zlib.crc32(batch_id.encode()) % lanes
+
+
+def _usual_credentials(vendor: protocol.Vendor) -> credentials.CredentialsSource:
+    return credentials.CredentialsSource(vendor.name)
+
+
+def _default_policy() -> policy.Policy:
+    return policy.Policy.default()
+
+
+def _default_retries() -> retries.Retries:
+    return retries.Retries()

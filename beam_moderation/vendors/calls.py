@@ -1,0 +1,256 @@
+"""A vendor's operations as awaitable calls: logged in, paced, counted, heeding what it refuses."""
+
+import asyncio
+import collections
+import math
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from beam_moderation import errors, quota
+from beam_moderation.vendors import client, lease, protocol
+
+S = TypeVar("S")
+T = TypeVar("T")
+Make: TypeAlias = Callable[[protocol.Credentials, float, str], protocol.Request]
+Read: TypeAlias = Callable[[protocol.Response], T]
+Results: TypeAlias = Sequence[tuple[protocol.Item, protocol.Answer]]
+
+_UPLOADS_AT_ONCE = 8
+_UPLOAD_TIMEOUT_S = 60.0
+"""Generous for the 20 MB that the largest image may have."""
+
+
+class Calls:
+    """The calls to one vendor; an async context manager.
+
+    A refused account, key or request is refused for good: every later call raises the same at
+    once, and those that sleep in between wake up to raise it.
+
+    Args:
+      credentials: looks the credentials up on this worker, and again when they are refused.
+    """
+
+    def __init__(
+        self,
+        vendor: protocol.Vendor,
+        credentials: Callable[[], protocol.Credentials],
+        pacer: quota.Pacer,
+    ) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+        """calls, unanswered_calls (sent, and perhaps paid, without an answer), uploads."""
+        self._vendor, self._source, self._pacer = vendor, credentials, pacer
+        self._client = client.Client()
+        self._login = lease.Lease(self._log_in)
+        self._leave_to_upload = lease.Lease(self._get_leave_to_upload)
+        self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+        self._refusal: errors.VendorRefusedRequest | None = None
+        self._refused = asyncio.Event()
+
+    async def __aenter__(self) -> "Calls":
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._client.__aexit__(*exception)
+
+    async def scan(self, items: Sequence[protocol.Item]) -> list[protocol.Answer]:
+        """The answer to each item of one request, in their order.
+
+        Raises:
+          VendorError: the request as a whole failed.
+        """
+        reached = await gather(self._reach(item) for item in items)
+        sent = [item for item in reached if isinstance(item, protocol.Item)]
+        answers = iter(await self._scan(sent) if sent else [])
+        return [item if isinstance(item, protocol.Failed) else next(answers) for item in reached]
+
+    async def _scan(self, items: Sequence[protocol.Item]) -> Sequence[protocol.Answer]:
+        answers, turn = await self._call(
+            lambda *signing: self._vendor.scan(items, *signing),
+            lambda response: self._vendor.read_scan(items, response),
+            images=len(items),
+        )
+        for answer in answers:
+            error = answer.error if isinstance(answer, protocol.Failed) else None
+            if isinstance(error, errors.VendorThrottled):
+                self._pacer.throttled(turn, error.retry_after_s)
+        return answers
+
+    def refused_unsent(self, item: protocol.Item) -> errors.VendorRefusedInput | None:
+        """Why no request can be made for an item; None if one can, or if only sending it tells."""
+        if item.content is not None:
+            return None
+        try:
+            self._vendor.scan([item], protocol.Credentials("-", "-"), 0.0, "-")
+        except errors.VendorRefusedInput as error:
+            return error
+        return None
+
+    async def parts(self, tasks: Sequence[protocol.Task]) -> list[Sequence[protocol.Task]]:
+        """The tasks as they are asked for together in one request each."""
+        grant = await self._login.get()
+        requests = self._vendor.query(tasks, grant.credentials, time.time(), uuid.uuid4().hex)
+        return [part for part, _ in requests]
+
+    async def query(self, part: Sequence[protocol.Task]) -> Results:
+        """The answers that there are by now to the items of tasks.
+
+        Raises:
+          VendorError: the request as a whole failed.
+        """
+        results, _ = await self._call(
+            lambda *signing: self._vendor.query(part, *signing)[0][1],
+            lambda response: self._vendor.read_query(part, response),
+        )
+        return results
+
+    def read_callback(self, task: protocol.Task, content: bytes) -> Results:
+        """The answers in what was delivered for a task; none in what cannot be understood."""
+        assert isinstance(self._vendor, protocol.Callbacks)
+        vendor = self._vendor
+        try:
+            return _read(lambda delivered: vendor.read_callback(task, delivered), content)
+        except errors.VendorError:
+            return []
+
+    async def feedback(self, human: protocol.Human) -> None:
+        """Tells the vendor of a person's decision.
+
+        Raises:
+          VendorError: the vendor did not take it; `VendorTimeout` where that is not known.
+        """
+        await self._call(
+            lambda *signing: self._vendor.feedback(human, *signing), self._vendor.read_feedback
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps, unless the vendor refuses a call meanwhile; then raises what that raised."""
+        try:
+            await asyncio.wait_for(self._refused.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+        self._raise_if_refused()
+
+    def refuse(self, error: errors.VendorRefusedRequest) -> None:
+        """Stops all calls for good."""
+        self._refusal = self._refusal or error
+        self._refused.set()
+
+    def _raise_if_refused(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def _call(self, make: Make, read: Read[T], images: int = 0) -> tuple[T, quota.Turn]:
+        """Sends a request and reads its answer; a login that ended is renewed once."""
+        try:
+            grant = await self._login.get()
+            try:
+                return await self._once(grant.credentials, make, read, images)
+            except errors.VendorRefusedLogin:
+                renewed = await self._login.renewed(grant)
+                if renewed.credentials == grant.credentials:
+                    raise
+                return await self._once(renewed.credentials, make, read, images)
+        except errors.VendorRefusedRequest as error:
+            self.refuse(error)
+            raise
+
+    async def _once(
+        self, credentials: protocol.Credentials, make: Make, read: Read[T], images: int = 0
+    ) -> tuple[T, quota.Turn]:
+        async with self._pacer.place(images) as turn:
+            self._raise_if_refused()
+            request = make(credentials, time.time(), uuid.uuid4().hex)
+            try:
+                response = await self._client.send(request, self._vendor.limits.timeout_s, turn)
+            except errors.VendorTimeout:
+                self.counts["unanswered_calls"] += 1
+                raise
+            finally:
+                self.counts["calls"] += turn.left_at is not None
+        try:
+            return _read(read, response), turn
+        except errors.VendorThrottled as error:
+            self._pacer.throttled(turn, error.retry_after_s)
+            raise
+
+    async def _log_in(self) -> protocol.Grant:
+        credentials = await asyncio.to_thread(self._source)
+        if not isinstance(self._vendor, protocol.Login):
+            return protocol.Grant(credentials, math.inf)
+        login, read_login = self._vendor.login, self._vendor.read_login
+        if login(credentials, time.time(), "-") is None:
+            return protocol.Grant(credentials, math.inf)
+
+        def make(*signing: Any) -> protocol.Request:
+            request = login(*signing)
+            assert request is not None
+            return request
+
+        grant, _ = await self._once(
+            credentials, make, lambda response: read_login(credentials, response)
+        )
+        return grant
+
+    async def _get_leave_to_upload(self) -> protocol.Grant:
+        assert isinstance(self._vendor, protocol.Uploads)
+        grant, _ = await self._call(self._vendor.upload_grant, self._vendor.read_upload_grant)
+        return grant
+
+    async def _reach(self, item: protocol.Item) -> protocol.Item | protocol.Failed:
+        """The item as `scan` takes it, uploaded where that is the vendor's way."""
+        if item.content is None or not isinstance(self._vendor, protocol.Uploads):
+            return item
+        try:
+            async with self._uploads:
+                return await self._upload(self._vendor, item)
+        except errors.VendorRefusedRequest as error:
+            self.refuse(error)
+            raise
+        except errors.VendorError as error:
+            return protocol.Failed(error)
+
+    async def _upload(self, vendor: protocol.Uploads, item: protocol.Item) -> protocol.Item:
+        grant = await self._leave_to_upload.get()
+        try:
+            return await self._store(vendor, item, grant)
+        except errors.VendorRefusedLogin:
+            grant = await self._leave_to_upload.renewed(grant)
+            return await self._store(vendor, item, grant)
+
+    async def _store(
+        self, vendor: protocol.Uploads, item: protocol.Item, grant: protocol.Grant
+    ) -> protocol.Item:
+        request, stored = vendor.upload(item, grant, time.time())
+        self.counts["uploads"] += 1
+        response = await self._client.send(request, _UPLOAD_TIMEOUT_S)
+        _read(vendor.read_upload, response)
+        return stored
+
+
+def _read(read: Callable[[S], T], answer: S) -> T:
+    """Reads an answer; one that trips its reader is malformed."""
+    try:
+        return read(answer)
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise errors.VendorAnswerMalformed(
+            f"the answer cannot be understood: {type(error).__name__}"
+        ) from error
+
+
+async def gather(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all coroutines return; all come to their end before the first failure is raised."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
