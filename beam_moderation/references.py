@@ -243,7 +243,7 @@ def _dead_letter(row: Mapping[str, Any], problem: _Problem, run_id: str) -> reco
         attempts=1,
         payload=dead_letters.payload(row["data_id"], row["uri"], row["carried"], row["content"]),
         source=row["source"],
-        event_time=event_time and Timestamp.from_utc_datetime(event_time),
+        event_time=event_time and Timestamp.of(event_time.timestamp()),
         failed_at=Timestamp.now(),
         run_id=run_id,
     )

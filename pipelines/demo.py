@@ -17,6 +17,8 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
+from beam_moderation import records
+
 CONSOLE = Console()
 
 OUTCOMES = """
@@ -27,7 +29,7 @@ WITH flagged AS (
         CASE WHEN suggestion <> 'pass' THEN
             scene || ':' || array_to_string(list_sort(labels), '+') || '=' || suggestion
         END AS flag
-    FROM read_parquet($tables || '/scenes/**/*.parquet')
+    FROM scenes
 ),
 judged AS (
     SELECT
@@ -40,7 +42,7 @@ judged AS (
 ),
 dead AS (
     SELECT data_id, string_agg(code, ',') AS codes
-    FROM read_parquet($tables || '/dead_letters/**/*.parquet')
+    FROM dead_letters
     GROUP BY data_id
 ),
 outcomes AS (
@@ -91,9 +93,15 @@ def run(arguments: list[str]) -> None:
 
 
 def outcomes(references: pathlib.Path, tables: pathlib.Path) -> list[tuple[Any, ...]]:
-    """The rows of `OUTCOMES`."""
-    places = {"tables": str(tables), "references": str(references)}
-    return duckdb.execute(OUTCOMES, places).fetchall()
+    """The rows of `OUTCOMES`; a table without rows has no files."""
+    database = duckdb.connect()
+    for name in ("scenes", "dead_letters"):
+        if (tables / name).exists():
+            files = f"{tables}/{name}/**/*.parquet"
+            database.read_parquet(files, hive_partitioning=True).create_view(name)
+        else:
+            database.register(name, records.arrow_schema(records.TABLES[name]).empty_table())
+    return database.execute(OUTCOMES, {"references": str(references)}).fetchall()
 
 
 def as_expected(

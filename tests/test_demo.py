@@ -84,11 +84,10 @@ def outcomes(demo, folder, expected, scenes=(), dead_letters=()):
     )
     references = folder / "references.parquet"
     pq.write_table(pa.table(columns, schema), references)
-    both = [*dead_letters, dead_row("other", "image-empty")]
-    more = [*scenes, scene_row("another", "ad", "normal", "pass")]
-    tables.Tables(str(folder / "tables")).write(records.OutcomeBatch.of("b", more, [], both))
+    outcome = records.OutcomeBatch.of("b", scenes, [], dead_letters)
+    tables.Tables(str(folder / "tables")).write(outcome)
     rows = demo.outcomes(references, folder / "tables")
-    return {row[0]: (row[3], demo.as_expected(*row)) for row in rows if row[1]}
+    return {row[0]: (row[3], demo.as_expected(*row)) for row in rows}
 
 
 def test_an_image_that_passes_every_scene_passes(demo, tmp_path):
@@ -125,6 +124,16 @@ def test_a_reference_with_two_outcomes_is_a_difference(demo, tmp_path):
         [dead_row("a", "image-broken")],
     )
     assert found == {"a": ("pass and image-broken", False)}
+
+
+def test_an_outcome_of_no_reference_is_a_difference(demo, tmp_path):
+    found = outcomes(
+        demo,
+        tmp_path,
+        [("a", "image-broken", None)],
+        dead_letters=[dead_row("a", "image-broken"), dead_row("b", "image-broken")],
+    )
+    assert found == {"a": ("image-broken", True), "b": ("image-broken", False)}
 
 
 def test_a_doubled_row_is_a_difference(demo, tmp_path):

@@ -117,6 +117,14 @@ def test_event_times_are_utc(tmp_path, time, micros):
     assert [r.event_time.micros for r in batch] == [micros]
 
 
+def test_a_dead_letter_has_its_event_time(tmp_path):
+    time = pa.array([1_700_000_000_123_456], pa.timestamp("us"))
+    path = write(tmp_path / "r.parquet", data_id=[None], uri=["x"], t=time)
+    (batch,) = read(path, references.Columns(event_time="t"))
+    (letter,) = records.from_arrow(batch.dead_letters, records.DeadLetter)
+    assert letter.event_time.micros == 1_700_000_000_123_456
+
+
 def test_carried_columns_are_json(tmp_path):
     path = write(
         tmp_path / "r.parquet",
