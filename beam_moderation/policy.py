@@ -32,7 +32,7 @@ class Threshold(pydantic.BaseModel):
     @classmethod
     def _written(cls, value: object) -> object:
         if value == "pass":
-            return {}
+            return {"review": None}
         if not isinstance(value, dict) or not value:
             raise ValueError("expected `pass`, or thresholds such as {review: 0.5, block: 0.9}")
         return value
@@ -84,12 +84,15 @@ class Policy:
 
     def __init__(self, document: Mapping[str, object]) -> None:
         self._document = configuration.validate(document, _Document, lambda _: "policy")
+        self.version = _version(self._document)
+        """The first 12 hexadecimal digits of the SHA-256 of the policy's content."""
 
     @classmethod
     def default(cls) -> "Policy":
         """The policy that is part of the package (`default_policy.yaml`)."""
         text = resources.files("beam_moderation").joinpath("default_policy.yaml").read_text()
-        return cls._of(configuration.parse_yaml(text, _Document, "default_policy.yaml"))
+        document = configuration.parse_yaml(text, _Document, "default_policy.yaml")
+        return cls(document.model_dump())
 
     @classmethod
     def from_yaml(cls, url: str) -> "Policy":
@@ -98,19 +101,7 @@ class Policy:
         Raises:
           ConfigurationError: one line that names the line of the file and the mistake.
         """
-        return cls._of(configuration.read_yaml(url, _Document))
-
-    @classmethod
-    def _of(cls, document: _Document) -> "Policy":
-        policy = cls.__new__(cls)
-        policy._document = document
-        return policy
-
-    @property
-    def version(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of the policy's content."""
-        content = json.dumps(self._document.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        return cls(configuration.read_yaml(url, _Document).model_dump())
 
     @property
     def words(self) -> Mapping[str, Sequence[str]]:
@@ -160,6 +151,11 @@ class Policy:
             for frame, finding in observations
         ]
         return max(decisions, key=_gravity)
+
+
+def _version(document: _Document) -> str:
+    content = json.dumps(document.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def _gravity(decision: Decision) -> tuple[int, float]:
