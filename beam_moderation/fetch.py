@@ -121,7 +121,9 @@ class Fetcher:
     def ahead(self, references: Iterable[tuple[Key, Reference]]) -> "Window[Key]":
         """Fetches ahead of its consumers; outcomes come as they are ready, each with its key."""
         self._open()
-        return Window(self._fetch, references, self.limits)
+        window = Window(self._fetch, references, self.limits)
+        window.begin()
+        return window
 
     def _open(self) -> None:
         """Makes the filesystems of this process: a fork has another loop and needs others."""
@@ -253,6 +255,11 @@ class Window(Generic[Key]):
         if self._blocked:
             self._loop.call_soon_threadsafe(self._go_on)
         return key, outcome
+
+    def begin(self) -> None:
+        """Begins to fetch before the first outcome is asked for."""
+        with self._consumers:
+            self._take_references()
 
     def close(self) -> None:
         """Cancels what is in flight; every consumer's iteration ends."""

@@ -99,11 +99,11 @@ class _Work:
         try:
             for index, data in self._arrivals:
                 self._results[index] = self._judge(self._references[index], data)
+            if self._is_last():
+                self.done.set_result(gather(self._batch, self._outcome_id, self._results))
         except BaseException as error:  # noqa: BLE001
             self._arrivals.close()
             self._fail(error)
-        if self._is_last() and not self.done.done():
-            self.done.set_result(gather(self._batch, self._outcome_id, self._results))
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from beam_moderation import (
     addresses,
+    decoding,
     examination,
     fetch,
     filesystems,
@@ -63,9 +64,9 @@ def place(tmp_path_factory):
             roots=[str(folder)], policy=addresses.AddressPolicy(allow_hosts=[host])
         )
         limits = fetch.FetchLimits(max_bytes=50_000, deadline_s=0.3, attempts=1)
-        decoding = examination.Decoding.for_judges([Brightness()], LIMITS, images.Sampling())
+        how = decoding.Decoding.for_judges([Brightness()], LIMITS, images.Sampling())
         examiner = examination.Examiner(
-            functools.partial(examination.decode, decoding=decoding),
+            functools.partial(decoding.decode, decoding=how),
             judging.Panel([Brightness(refuses=REFUSED_GREY / 255)]),
             policy.Policy(BRIGHT),
             "run",

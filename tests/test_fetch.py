@@ -357,12 +357,23 @@ def test_closed_window_ends_and_leaves_nothing_running(site):
     assert settled(lambda: len(window._workers)) == 0
 
 
+def test_fetching_begins_before_the_first_outcome_is_asked_for(site):
+    arrived = threading.Event()
+
+    async def note(request, writer):
+        arrived.set()
+        await web.answer()(request, writer)
+
+    site.routes["/noted"] = note
+    window = fetcher(site).ahead([(0, Reference(site.url("/noted")))])
+    assert arrived.wait(30)
+    assert next(window) == (0, web.IMAGE)
+
+
 def test_failing_iterable_fails_its_consumer(site):
     def references():
         yield 0, Reference(site.url("/"))
         raise RuntimeError("no more")
 
-    window = fetcher(site).ahead(references())
     with pytest.raises(RuntimeError, match="no more"):
-        next(window)
-    window.close()
+        next(fetcher(site).ahead(references()))
