@@ -18,20 +18,22 @@ from beam_moderation import errors, tiff_directories
 class Container(NamedTuple):
     """A file's structure.
 
-    `size` is the width and height as stored, before any orientation, None where only the decoder
-    can tell; `frames` is None there too. `effort` is what decoding a pixel of a frame costs,
-    compared with an ordinary picture.
+    `size` is the width and height as stored, before any orientation. `effort` is what decoding a
+    pixel of a frame costs, compared with an ordinary picture. Of AVIF only the library that
+    decodes it can tell these: they keep their defaults.
     """
 
     content: bytes
     """What the decoder is to be given."""
-    size: tuple[int, int] | None = None
-    frames: int | None = 1
+    size: tuple[int, int] = (1, 1)
+    frames: int = 1
     orientation: int = 1
     """The EXIF orientation, 1 to 8; 1 where there is none or where it makes no sense."""
     effort: float = 1.0
-    pages: Sequence[int] = ()
-    """Of a TIFF: where the directory of each page stands."""
+    pages: Sequence[tiff_directories.Directory] = ()
+    """Of a TIFF: each page's directory."""
+    short: bool = False
+    """Whether the file has fewer bytes than its pixels can be packed into."""
 
 
 class Blocks:
@@ -103,9 +105,11 @@ def read(image_format: str, data: bytes) -> Container:
 
     Raises:
       ImageBroken: the file ends early, or is built to exhaust its reader.
-      struct.error, IndexError: a header is cut short.
     """
-    return _READERS[image_format](data)
+    try:
+        return _READERS[image_format](data)
+    except (struct.error, IndexError, ValueError) as error:
+        raise errors.ImageBroken("a header is cut short, or makes no sense") from error
 
 
 def _without(data: bytes, dropped: Sequence[tuple[int, int]]) -> bytes:
@@ -122,22 +126,32 @@ _JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # All APPn but those that settle the colour space (0 JFIF, 14 Adobe), and comments. EXIF has been
 # read by then; MPF would make it several pictures, of which viewers show the first.
-_JPEG_METADATA = frozenset(range(0xE1, 0xF0)) - {0xEE} | {0xFE}
+_JPEG_METADATA = frozenset(range(0xE1, 0xF0)) - {0xEE} | {0xFE, 0}
+_JPEG_BLOCK_BITS = {0xC0: 2, 0xC1: 2, 0xC2: 1}
+"""Bits that a block takes at least, by frame header: one for its mean, and one more for the rest of
+a baseline block. No browser shows a JPEG with another header, and arithmetic coding, which takes no
+bits for what is likely, would make pixels of nothing for seconds."""
 _JPEG_SCAN_EFFORT = 0.1
-"""Of one further pass over a progressive picture; measured at 0.26 to 1.5 ns a pixel, against 9 to
-20 for a whole decoding."""
+"""Of one further pass over a picture; measured at 0.1 to 1.5 ns a pixel, against 9 to 20 for all of
+its decoding."""
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment up to and with the first scan's header."""
+    """Marker, start and end of each segment up to and with the first scan's header.
+
+    Bytes that belong to no segment come with the marker 0.
+    """
     blocks = Blocks(data)
     position, marker = 2, 0
     while marker != 0xDA:
         start = data.find(b"\xff", position)
         if start < 0:
             raise errors.ImageBroken("no scan")
-        # The decoder steps over bytes between segments one by one, so each counts as a block.
-        blocks.spend(1 + start - position)
+        if start > position:
+            # The decoder would step over them one by one, so each counts as a block.
+            blocks.spend(start - position)
+            yield 0, position, start
+        blocks.spend()
         marker = data[start + 1]
         position = start + 2
         if marker == 0xFF:
@@ -149,7 +163,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _jpeg(data: bytes) -> Container:
-    dropped, exif, frame, frame_marker, scan = [], b"", b"", 0, 0
+    dropped, exif, frame, frame_marker, start, scan = [], b"", b"", 0, 0, 0
     for marker, start, end in _jpeg_segments(data):
         if marker in _JPEG_METADATA:
             dropped.append((start, end))
@@ -158,20 +172,19 @@ def _jpeg(data: bytes) -> Container:
         elif marker in _JPEG_FRAME_HEADERS:
             frame, frame_marker = data[start + 4 : end], marker
         scan = end
+    if frame and frame_marker not in _JPEG_BLOCK_BITS:
+        raise errors.FormatUnsupported("a JPEG that is neither baseline nor progressive")
     height, width, components = struct.unpack_from(">HHB", frame, 1)
-    progressive = frame_marker == 0xC2
-    if frame_marker in (0xC0, 0xC1, 0xC2):
-        # Every block takes a bit for its mean, and one more for the rest of a baseline block.
-        fewest_bits = _jpeg_blocks(width, height, frame[6 : 6 + 3 * components])
-        fewest_bits *= 1 if progressive else 2
-        if 8 * (len(data) - scan) < fewest_bits:
-            raise errors.ImageBroken("fewer bytes than its pixels can take")
-    scans = 1 + data.count(b"\xff\xda", scan) if progressive else 1
+    blocks = _jpeg_blocks(width, height, frame[6 : 6 + 3 * components])
+    # The decoder goes on to a next scan unless the first has all there is of every component.
+    whole = frame_marker != 0xC2 and data[start + 4] >= components
+    scans = 1 if whole else 1 + data.count(b"\xff\xda", scan)
     return Container(
         _without(data, dropped),
         (width, height),
         orientation=tiff_directories.orientation(exif),
         effort=max(1.0, _JPEG_SCAN_EFFORT * scans),
+        short=8 * (len(data) - scan) < _JPEG_BLOCK_BITS[frame_marker] * blocks,
     )
 
 
@@ -201,6 +214,8 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     position, kind = 8, b""
     while kind != b"IEND":
         blocks.spend()
+        if position + 8 > len(data):
+            raise errors.ImageBroken("ends before its end chunk")
         length, kind = struct.unpack_from(">I4s", data, position)
         start, position = position, position + 12 + length
         # Only the end chunk's checksum may be missing: no pixel is lost with it.
@@ -226,13 +241,12 @@ def _png(data: bytes) -> Container:
             exif = data[start + 8 : end - 4]
     width, height, bits, colours = struct.unpack_from(">IIBB", data, 16)
     pixel_bytes = width * height * bits * _PNG_SAMPLES.get(colours, 1) // 8
-    if still_bytes * _DEFLATE_MOST < pixel_bytes:
-        raise errors.ImageBroken("fewer bytes than its pixels can take")
     return Container(
         _without(data, dropped),
         (width, height),
         stills + min(animated, controls) if animated else 1,
         tiff_directories.orientation(exif),
+        short=still_bytes * _DEFLATE_MOST < pixel_bytes,
     )
 
 
@@ -286,6 +300,8 @@ def _gif(data: bytes) -> Container:
             frames += 1
         elif data[start : start + 2] != b"!\xf9":
             dropped.append((start, end))
+    if not frames:
+        raise errors.ImageBroken("no frame")
     return Container(_without(data, dropped), (width, height), frames)
 
 
@@ -301,13 +317,16 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 
 def _webp(data: bytes) -> Container:
-    size, frames, exif = None, 0, b""
+    size: tuple[int, int] | None = None
+    frames, exif = 0, b""
     for kind, body in _webp_chunks(data):
         size = size or _webp_size(kind, data, body)
         frames += kind == b"ANMF"
         if kind == b"EXIF":
             (length,) = struct.unpack_from("<I", data, body - 4)
             exif = data[body : body + length]
+    if size is None:
+        raise errors.ImageBroken("no picture")
     return Container(data, size, max(1, frames), tiff_directories.orientation(exif))
 
 
@@ -345,13 +364,12 @@ def _tiff(data: bytes) -> Container:
     pages = list(tiff_directories.pages(data, Blocks(data).spend))
     if not pages:
         raise errors.ImageBroken("no page")
-    places = [page.position for page in pages]
-    return Container(data, pages[0].size, len(pages), pages=places)
+    return Container(data, pages[0].size, len(pages), pages=pages)
 
 
 def _avif(data: bytes) -> Container:
     tiff_directories.check_embedded(data, Blocks(data).spend)
-    return Container(data, frames=None)
+    return Container(data)
 
 
 _READERS: Mapping[str, Callable[[bytes], Container]] = {

@@ -1,77 +1,16 @@
 """One image from its bytes to its rows: decode, judge every frame, decide by the policy."""
 
-import dataclasses
 import hashlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from apache_beam.utils.timestamp import Timestamp
 
-from beam_moderation import errors, images, judges, judging, policy, records
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoding:
-    """How bytes become frames: the limits, which frames, and what of them each judge is given."""
-
-    preparations: Sequence[judges.Preparation]
-    limits: images.ImageLimits
-    sampling: images.Sampling
-    sufficient_size: tuple[int, int] | None
-
-    @classmethod
-    def for_judges(
-        cls,
-        members: Sequence[judges.Judge],
-        limits: images.ImageLimits,
-        sampling: images.Sampling,
-    ) -> "Decoding":
-        """The decoding that serves all judges: as large as the most demanding needs."""
-        sizes = [member.sufficient_size for member in members]
-        wanted = [size for size in sizes if size]
-        enough = tuple(map(max, zip(*wanted, strict=True))) if len(wanted) == len(sizes) else None
-        return cls([member.prepare for member in members], limits, sampling, enough)
-
-
-class Header(NamedTuple):
-    """What is known of an image before a pixel is decoded."""
-
-    format: str
-    width: int
-    height: int
-    frames_total: int
-
-
-class PreparedFrame(NamedTuple):
-    """A frame or tile as each judge wants it, by the judges' order."""
-
-    index: int
-    prepared: Sequence[Any]
-
-
-class Decoder(Protocol):
-    """Decodes here, or in another process."""
-
-    def __call__(self, data: bytes) -> tuple[Header, Iterator[PreparedFrame]]:
-        """The header and then the frames, one at a time.
-
-        Raises:
-          ImageError: the bytes are not an image that can be judged; also while iterating.
-        """
-
-
-def decode(data: bytes, decoding: Decoding) -> tuple[Header, Iterator[PreparedFrame]]:
-    """Decodes an image in this thread."""
-    image = images.open_image(data, decoding.limits)
-    header = Header(image.format, image.width, image.height, image.frames_total)
-    frames = image.frames(decoding.sampling, decoding.sufficient_size)
-    return header, (
-        PreparedFrame(frame.index, [prepare(frame.image) for prepare in decoding.preparations])
-        for frame in frames
-    )
+from beam_moderation import errors, judges, judging, policy, records
+from beam_moderation.decoding import Decoder, Header, PreparedFrame
 
 
 class Examined(NamedTuple):
@@ -126,16 +65,17 @@ class Examiner:
     ) -> tuple[Mapping[tuple[str, str], _Evidence], int, float]:
         """The evidence by (scene, provider), the number of frames, and seconds of judging."""
         evidence: dict[tuple[str, str], _Evidence] = defaultdict(_Evidence)
-        judged, judge_s = 0, 0.0
+        judged: set[int] = set()  # a transparent picture comes on two backdrops
+        judge_s = 0.0
         for index, prepared in frames:
             started = time.perf_counter()
             for provider, found in self._panel.judge(prepared):
                 evidence[found.scene, provider].add(index, found)
             judge_s += time.perf_counter() - started
-            judged += 1
+            judged.add(index)
         if not evidence:
             raise errors.ImageBroken("no frame could be decoded")
-        return evidence, judged, judge_s
+        return evidence, len(judged), judge_s
 
     def _scene_row(
         self,

@@ -5,11 +5,12 @@ judging, and so that only what the judge needs of a frame travels between them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from PIL import Image
 
-from beam_moderation import records
+if TYPE_CHECKING:  # records bring Beam, which a process that only decodes does without
+    from beam_moderation import records
 
 Preparation = Callable[[Image.Image], Any]
 """Turns a frame (RGB, upright, of any size) into what `Judge.judge` takes; picklable, stateless."""
@@ -23,7 +24,7 @@ class SceneFindings(NamedTuple):
     """
 
     scene: str
-    findings: Sequence[records.Finding]
+    findings: Sequence["records.Finding"]
     detail: Mapping[str, Any] = {}
 
 

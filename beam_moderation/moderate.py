@@ -9,10 +9,12 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from beam_moderation import (
+    decoding,
     errors,
     examination,
     fetch,
     images,
+    isolation,
     judges,
     judging,
     open_batches,
@@ -34,12 +36,18 @@ class _ModelJob:
     limits: images.ImageLimits
     sampling: images.Sampling
     threads: int | None
+    isolate: bool
     run_id: str
 
+    def make_decoder(self) -> decoding.Decoder:
+        how = decoding.Decoding.for_judges(self.judges, self.limits, self.sampling)
+        if self.isolate:
+            return isolation.IsolatedDecoder(how)
+        return functools.partial(decoding.decode, decoding=how)
+
     def make_worker(self) -> worker.Worker:
-        decoding = examination.Decoding.for_judges(self.judges, self.limits, self.sampling)
         examiner = examination.Examiner(
-            functools.partial(examination.decode, decoding=decoding),
+            self.make_decoder(),
             judging.Panel(self.judges),
             self.policy,
             self.run_id,
@@ -94,6 +102,8 @@ class ModerateWithModel(beam.PTransform):
       limits: of decoding.
       sampling: which frames of animations and which tiles of long images are judged.
       threads: that decode and judge, in each process; a thread a core where none is given.
+      isolate: whether images are decoded in processes of their own, so that one that crashes its
+        decoder, or never ends, costs one dead letter; see `isolation.IsolatedDecoder`.
       resume_from: tables whose committed batches are read back instead of being judged again.
       run_id: what rows carry.
 
@@ -113,6 +123,7 @@ class ModerateWithModel(beam.PTransform):
         limits: images.ImageLimits | None = None,
         sampling: images.Sampling | None = None,
         threads: int | None = None,
+        isolate: bool = False,
         resume_from: tables.Tables | None = None,
         run_id: str | None = None,
     ) -> None:
@@ -128,6 +139,7 @@ class ModerateWithModel(beam.PTransform):
             limits or images.ImageLimits(),
             sampling or images.Sampling(),
             threads,
+            isolate,
             run_id or runs.new_run_id(),
         )
         self._resume_from = resume_from

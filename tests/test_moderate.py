@@ -184,6 +184,15 @@ def test_the_frame_that_decides_is_in_the_row(references, tmp_path):
     assert (row.frame, row.frames_judged, row.frames_total, row.suggestion) == (2, 4, 4, "block")
 
 
+def test_a_transparent_picture_counts_as_one_frame(references, tmp_path):
+    from PIL import Image
+
+    Image.new("LA", (16, 16), (0, 0)).save(references.parent / "dark.png")
+    run(steps(references, tmp_path / "out"))
+    row = next(row for row in rows(tmp_path / "out", "scenes") if row.data_id == "dark.png")
+    assert (row.frame, row.frames_judged, row.frames_total) == (0, 1, 1)
+
+
 def test_event_times_and_windows_of_batches_stay(references):
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
         read, moderate = steps(references)

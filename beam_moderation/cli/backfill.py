@@ -48,6 +48,7 @@ def backfill(
     interval: options.Interval = _SAMPLING.interval,
     max_frames: options.MaxFrames = _SAMPLING.max_frames,
     workers: options.Workers = None,
+    isolate: options.Isolate = False,
     vendor: vendors.Name = None,
     region: vendors.Region = None,
     scene: vendors.Scenes = [],  # noqa: B006
@@ -89,6 +90,7 @@ def backfill(
             fetcher=fetcher,
             sampling=images.Sampling(interval, max_frames),
             threads=workers,
+            isolate=isolate,
             resume_from=written,
             run_id=run_id,
         )

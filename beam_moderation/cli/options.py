@@ -45,6 +45,12 @@ MaxFrames = Annotated[int, typer.Option(min=1, help="Frames or tiles judged of o
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Images judged at once; by default one a core.")
 ]
+Isolate = Annotated[
+    bool,
+    typer.Option(
+        "--isolate", help="Decode in processes that an image may crash without harm to others."
+    ),
+]
 LocalRoots = Annotated[
     list[str],
     typer.Option(

@@ -5,7 +5,8 @@ from beam_moderation.models.handler import JudgeHandler, model_handler
 from beam_moderation.models.huggingface import Folder, manifest_of
 from beam_moderation.models.manifest import Input, Manifest, Output
 from beam_moderation.models.network import ON_CPU, ModelFile, Network, Runtime
-from beam_moderation.models.preparation import Preparation, Tensor
+from beam_moderation.models.tensor import Tensor
+from beam_moderation.preparations import Preparation
 
 __all__ = [
     "ON_CPU",

@@ -8,7 +8,8 @@ import pydantic
 from PIL import Image
 
 from beam_moderation.models.network import ModelFile
-from beam_moderation.models.preparation import Preparation, Resize, Size, Tensor
+from beam_moderation.models.tensor import Tensor
+from beam_moderation.preparations import Preparation, Resize, Size
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,

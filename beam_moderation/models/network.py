@@ -14,7 +14,8 @@ import onnxruntime
 
 from beam_moderation import errors
 from beam_moderation.models.once import Once
-from beam_moderation.models.preparation import Size, Tensor
+from beam_moderation.models.tensor import Tensor
+from beam_moderation.preparations import Size
 
 CPU = "CPUExecutionProvider"
 GPU = "CUDAExecutionProvider"

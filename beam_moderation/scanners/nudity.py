@@ -9,20 +9,19 @@ code is not run. Pre- and post-processing are ours, for what Ultralytics' YOLOv8
 import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from beam_moderation import errors, judges, records
 from beam_moderation.models.network import ON_CPU, ModelFile, Network, Runtime
-from beam_moderation.models.preparation import Preparation, Tensor
+from beam_moderation.models.tensor import Tensor
+from beam_moderation.preparations import NUDITY_SIDE, Fitted, fitted
 from beam_moderation.scanners import packages
 from beam_moderation.scanners.boxes import Box
 
 SCENE = "porn"
-SIDE = 320
 MIN_SCORE = 0.2
 """Below it a detection is not reported: the threshold of NudeNet 3.4.2's own post-processing."""
 
@@ -60,29 +59,6 @@ LABELS: Mapping[str, str] = {
 """The classes that count, and as what. The others are everyday: faces, feet, covered breasts."""
 
 
-class Fitted(NamedTuple):
-    """A frame in the upper left of the model's square.
-
-    Attributes:
-      pixels: `uint8[320, 320, 3]`, RGB.
-      width: of the frame, as a fraction of the square.
-      height: likewise.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    width: float
-    height: float
-
-
-_LETTERBOX = Preparation((SIDE, SIDE), "letterbox", pad_at="start")
-
-
-def fitted(frame: Image.Image) -> Fitted:
-    """Fits an RGB frame into the model's square."""
-    longest = max(frame.size)
-    return Fitted(_LETTERBOX(frame), frame.width / longest, frame.height / longest)
-
-
 class Nudity:
     """Finds exposed parts of the body.
 
@@ -118,7 +94,7 @@ class Nudity:
             SCENE: frozenset({"normal", *classes.values()})
         }
         self.prepare: judges.Preparation = fitted
-        self.sufficient_size: tuple[int, int] | None = _LETTERBOX.sufficient_size
+        self.sufficient_size: tuple[int, int] | None = (NUDITY_SIDE, NUDITY_SIDE)
         self.max_batch = runtime.max_batch
         self._classes = dict(classes)
         self._runtime = runtime
@@ -133,7 +109,9 @@ class Nudity:
         """
         if self._network is None:
             file = ModelFile(str(_model()), self._sha256)
-            network = Network(file, (SIDE, SIDE), Tensor(), self._runtime, output=None)
+            network = Network(
+                file, (NUDITY_SIDE, NUDITY_SIDE), Tensor(), self._runtime, output=None
+            )
             network.load()
             self._network = network
 
@@ -184,7 +162,7 @@ def _seen(output: npt.NDArray[np.float32], frame: Fitted) -> Mapping[str, Mappin
     """
     places, scores = output[:4], output[4:]
     surest = scores.argmax(axis=1)
-    width, height = frame.width * SIDE, frame.height * SIDE
+    width, height = frame.width * NUDITY_SIDE, frame.height * NUDITY_SIDE
     seen = {}
     for name, place, by_place in zip(CLASSES, surest, scores, strict=True):
         score = float(by_place[place])

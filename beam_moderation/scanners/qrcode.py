@@ -1,18 +1,15 @@
 """QR codes, read with zxing-cpp (Apache-2.0): scene `qrcode`."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from beam_moderation import errors, judges, records
+from beam_moderation.preparations import Grey, Pixels
 from beam_moderation.scanners import packages
 from beam_moderation.scanners.boxes import Box
-
-Pixels = npt.NDArray[np.uint8]
 
 SCENE = "qrcode"
 QR_FORMATS = ("QRCode", "MicroQRCode", "RMQRCode")
@@ -25,25 +22,6 @@ UNREADABLE_SCORE = 0.9
 
 _ENLARGED = 4
 _ENLARGED_MAX_SIDE = 300
-
-
-@dataclasses.dataclass(frozen=True)
-class Grey:
-    """Turns a frame into its luminance, `uint8[height, width]`; picklable.
-
-    Attributes:
-      max_pixels: a larger frame is reduced by the whole number that suffices.
-    """
-
-    max_pixels: int
-
-    def __call__(self, frame: Image.Image) -> Pixels:
-        """The luminance of an RGB frame."""
-        grey = frame.convert("L")
-        factor = 1
-        while grey.width * grey.height > self.max_pixels * factor**2:
-            factor += 1
-        return np.asarray(grey.reduce(factor) if factor > 1 else grey)
 
 
 class QrCode:

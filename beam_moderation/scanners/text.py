@@ -1,18 +1,14 @@
 """Text, read with rapidocr (Apache-2.0) and the PP-OCR models in its wheel: scene `ad`."""
 
-import dataclasses
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from beam_moderation import errors, judges, records
 from beam_moderation.models.once import Once
-from beam_moderation.models.preparation import fit
+from beam_moderation.preparations import TEXT_MIN_SIDE, Page, Scan
 from beam_moderation.scanners import contacts, packages
 from beam_moderation.scanners.boxes import Box
 
@@ -20,49 +16,6 @@ SCENE = "ad"
 MAX_LINES = 50
 MAX_LENGTH = 200
 """How many lines and matches, and how many characters of each, `detail` holds."""
-
-_MAX_RATIO = 8
-_MIN_SIDE = 32
-
-
-class Page(NamedTuple):
-    """A frame as rapidocr takes it.
-
-    Attributes:
-      pixels: `uint8[height, width, 3]`, BGR, filled up on the right and at the bottom.
-      width: of the frame itself in pixels.
-      height: likewise.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    width: int
-    height: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Scan:
-    """Scales a frame down and gives it a shape that the text detector can take; picklable.
-
-    The detector rounds sides to multiples of 32 and calls an image textless of which a side
-    becomes 0; so a strip is filled up to one part in eight.
-
-    Attributes:
-      max_side: of the longer side in pixels.
-    """
-
-    max_side: int
-
-    def __call__(self, frame: Image.Image) -> Page:
-        """The page of an RGB frame."""
-        if max(frame.size) > self.max_side:
-            size = fit(frame.size, (self.max_side, self.max_side))
-            frame = frame.resize(size, Image.Resampling.BILINEAR)
-        least = max(_MIN_SIDE, math.ceil(max(frame.size) / _MAX_RATIO))
-        size = (max(frame.width, least), max(frame.height, least))
-        filled = Image.new("RGB", size)
-        filled.paste(frame)
-        pixels = np.ascontiguousarray(np.asarray(filled)[..., ::-1])
-        return Page(pixels, frame.width, frame.height)
 
 
 class Line(NamedTuple):
@@ -201,7 +154,7 @@ def _engine(max_side: int) -> Any:
 
 def _load_every_model(engine: Any) -> None:
     """Runs each model once: the engine loads them only when they are needed."""
-    blank = np.zeros((_MIN_SIDE, _MIN_SIDE * 4, 3), np.uint8)
+    blank = np.zeros((TEXT_MIN_SIDE, TEXT_MIN_SIDE * 4, 3), np.uint8)
     engine(blank, use_det=True, use_cls=False, use_rec=False)
     engine(blank, use_det=False, use_cls=True, use_rec=True)
     engine(blank, use_det=True, use_cls=True, use_rec=True)

@@ -1,7 +1,11 @@
-"""From a frame of any size to the pixels of a model's input size."""
+"""What judges are given of a frame.
+
+Imports neither Beam nor a model's runtime, so that a process that only decodes is small.
+"""
 
 import dataclasses
-from typing import Any, Literal
+import math
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +15,12 @@ Resize = Literal["stretch", "crop", "letterbox"]
 
 Size = tuple[int, int]
 """Width and height in pixels."""
+
+Pixels = npt.NDArray[np.uint8]
+
+NUDITY_SIDE = 320
+TEXT_MIN_SIDE = 32
+_TEXT_MAX_RATIO = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,55 +105,82 @@ def fit(frame: Size, into: Size) -> Size:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tensor:
-    """How prepared pixels become a model's input: `(pixel * scale - mean) / std` by channel.
+class Grey:
+    """Turns a frame into its luminance, `uint8[height, width]`; picklable.
 
     Attributes:
-      layout: order of the axes.
-      dtype: element type of the model's input. `uint8` takes the pixels as they are.
-      scale: what each pixel is multiplied with before `mean` is taken off.
-      mean: by channel, in the order of `colours`, on the scaled range.
-      std: by channel, likewise.
-      colours: order of the channels.
+      max_pixels: a larger frame is reduced by the whole number that suffices.
     """
 
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
-    dtype: Literal["float32", "float16", "uint8"] = "float32"
-    scale: float = 1 / 255
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    colours: Literal["RGB", "BGR"] = "RGB"
+    max_pixels: int
 
-    def shape(self, count: int, size: Size) -> tuple[int, ...]:
-        """The shape of a batch of `count` frames of width and height `size`."""
-        width, height = size
-        return (count, 3, height, width) if self.layout == "NCHW" else (count, height, width, 3)
+    def __call__(self, frame: Image.Image) -> Pixels:
+        """The luminance of an RGB frame."""
+        grey = frame.convert("L")
+        factor = 1
+        while grey.width * grey.height > self.max_pixels * factor**2:
+            factor += 1
+        return np.asarray(grey.reduce(factor) if factor > 1 else grey)
 
-    def fill(self, tensor: npt.NDArray[Any], pixels: npt.NDArray[np.uint8]) -> None:
-        """Writes one frame into its place in a batch, with no array in between.
 
-        Args:
-          tensor: one frame of the batch; float32 or uint8, never float16.
-          pixels: `uint8[height, width, 3]`, RGB.
-        """
-        if self.colours == "BGR":
-            pixels = pixels[..., ::-1]
-        if self.layout == "NCHW":
-            tensor[...] = pixels.transpose(2, 0, 1)
-        else:
-            tensor[...] = pixels
-        if self.dtype != "uint8":
-            self._normalise(tensor)
+class Page(NamedTuple):
+    """A frame as rapidocr takes it.
 
-    def _normalise(self, tensor: npt.NDArray[Any]) -> None:
-        std = np.array(self.std)
-        factor = (self.scale / std).astype(np.float32)
-        offset = (-np.array(self.mean) / std).astype(np.float32)
-        if self.layout == "NCHW":
-            factor, offset = factor[:, None, None], offset[:, None, None]
-        else:  # Rows of pixels: numpy is five times as slow on an inner axis of length 3.
-            height, width, _ = tensor.shape
-            tensor = tensor.reshape(height, width * 3)
-            factor, offset = np.tile(factor, width), np.tile(offset, width)
-        tensor *= factor
-        tensor += offset
+    Attributes:
+      pixels: `uint8[height, width, 3]`, BGR, filled up on the right and at the bottom.
+      width: of the frame itself in pixels.
+      height: likewise.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    width: int
+    height: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """Scales a frame down and gives it a shape that the text detector can take; picklable.
+
+    The detector rounds sides to multiples of 32 and calls an image textless of which a side
+    becomes 0; so a strip is filled up to one part in eight.
+
+    Attributes:
+      max_side: of the longer side in pixels.
+    """
+
+    max_side: int
+
+    def __call__(self, frame: Image.Image) -> Page:
+        """The page of an RGB frame."""
+        if max(frame.size) > self.max_side:
+            size = fit(frame.size, (self.max_side, self.max_side))
+            frame = frame.resize(size, Image.Resampling.BILINEAR)
+        least = max(TEXT_MIN_SIDE, math.ceil(max(frame.size) / _TEXT_MAX_RATIO))
+        size = (max(frame.width, least), max(frame.height, least))
+        filled = Image.new("RGB", size)
+        filled.paste(frame)
+        pixels = np.ascontiguousarray(np.asarray(filled)[..., ::-1])
+        return Page(pixels, frame.width, frame.height)
+
+
+class Fitted(NamedTuple):
+    """A frame in the upper left of the model's square.
+
+    Attributes:
+      pixels: `uint8[320, 320, 3]`, RGB.
+      width: of the frame, as a fraction of the square.
+      height: likewise.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    width: float
+    height: float
+
+
+_NUDITY_LETTERBOX = Preparation((NUDITY_SIDE, NUDITY_SIDE), "letterbox", pad_at="start")
+
+
+def fitted(frame: Image.Image) -> Fitted:
+    """Fits an RGB frame into the model's square."""
+    longest = max(frame.size)
+    return Fitted(_NUDITY_LETTERBOX(frame), frame.width / longest, frame.height / longest)
