@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from beam_moderation import errors
-from beam_moderation.cli import backfill, emulate
+from beam_moderation.cli import backfill, callbacks, emulate
 
 USER_MISTAKE = 2
 
@@ -26,6 +26,7 @@ app.command(
     epilog="Any other option goes to Beam, for instance --runner=FlinkRunner.",
 )(backfill.backfill)
 app.command("emulate")(emulate.emulate)
+app.command("callbacks")(callbacks.callbacks)
 
 
 def main() -> None:

@@ -44,6 +44,7 @@ def backfill(
     ] = [],  # noqa: B006
     scanner: options.Scanners = [],  # noqa: B006
     model: options.Models = [],  # noqa: B006
+    gpu: options.Gpu = False,
     policy: options.PolicyUrl = None,
     interval: options.Interval = _SAMPLING.interval,
     max_frames: options.MaxFrames = _SAMPLING.max_frames,
@@ -62,6 +63,10 @@ def backfill(
     max_in_flight: vendors.MaxInFlight = None,
     lanes: vendors.Lanes = 1,
     fit: vendors.Fit = False,
+    deadline: vendors.Deadline = vendors.DEADLINE_S,
+    callback: vendors.Callback = None,
+    callback_seed: vendors.CallbackSeed = None,
+    callbacks_from: vendors.CallbacksFrom = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="References a batch, the unit of retry.")
     ] = sources.DEFAULT_BATCH_SIZE,
@@ -83,7 +88,7 @@ def backfill(
     fetcher = options.make_fetcher(local_root, bucket, allow_host, timeout, max_bytes)
     moderation: moderate.ModerateWithModel | vendor_moderation.ModerateWithVendor
     if vendor is None:
-        judges, rules = options.make_judges(scanner, model, policy)
+        judges, rules = options.make_judges(scanner, model, gpu, policy)
         moderation = moderate.ModerateWithModel(
             judges,
             policy=rules,
@@ -104,12 +109,15 @@ def backfill(
                 asynchronous=mode == "async",
                 biz_type=biz_type,
                 endpoint=endpoint,
+                **vendors.callback_options(vendor, callback, callback_seed),
             ),
             vendors.make_quota(vendor, qps, images_per_second, max_in_flight, lanes),
             credentials,
             policy=options.make_policy(policy),
             fetcher=fetcher,
             fit=fit,
+            deadline_s=deadline,
+            inbox=vendors.make_inbox(callback, callbacks_from),
             resume_from=written,
             run_id=run_id,
         )

@@ -37,6 +37,7 @@ Models = Annotated[
     list[str],
     typer.Option("--model", metavar="MANIFEST", help="Manifest of an ONNX model. Repeatable."),
 ]
+Gpu = Annotated[bool, typer.Option("--gpu", help="Run models by CUDA, in large batches.")]
 PolicyUrl = Annotated[
     str | None, typer.Option("--policy", metavar="POLICY.yaml", help="Thresholds by label.")
 ]
@@ -90,14 +91,17 @@ def make_policy(url: str | None, chosen: Sequence[judges.Judge] = ()) -> policy.
 
 
 def make_judges(
-    scanner_names: Sequence[str], manifests: Sequence[str], policy_url: str | None
+    scanner_names: Sequence[str], manifests: Sequence[str], gpu: bool, policy_url: str | None
 ) -> tuple[list[judges.Judge], policy.Policy]:
     """The judges, loaded once to see that they can be, and the policy for what they find.
 
     Raises:
       ConfigurationError: there is no judge, or one cannot be had.
     """
-    found: list[judges.Judge] = [models.OnnxModel.from_manifest(manifest) for manifest in manifests]
+    runtime = models.ON_GPU if gpu else models.ON_CPU
+    found: list[judges.Judge] = [
+        models.OnnxModel.from_manifest(manifest, runtime) for manifest in manifests
+    ]
     words = make_policy(policy_url, found).words if policy_url else {}
     found += [
         scanners.by_name(name, **({"words": words} if name == "text" else {}))

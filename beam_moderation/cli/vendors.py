@@ -7,14 +7,20 @@ from typing import Annotated, Any, Literal
 import typer
 import yaml
 
-from beam_moderation import errors, quota, vendor_moderation, vendors
+from beam_moderation import callbacks, errors, quota, vendor_moderation, vendors
 
 CALLS_PER_SECOND = {"alibaba": 50, "tencent": 20, "huawei": 10}
 """Calls a second where none are given: Alibaba's documented 50 (document_detail/70292.html); what
 the others document is how many may be in flight, so these are cautious."""
 
+IMAGES_PER_SECOND = {"alibaba": 50}
+"""Images a second where no number is given: what a new account has (document_detail/53414.html)."""
+
 IN_FLIGHT = {"alibaba": 50, "tencent": 100, "huawei": 10}
 """Calls in flight where no number is given: Tencent's and Huawei's documented defaults."""
+
+DEADLINE_S = 600.0
+SEED_VARIABLE = "BEAM_MODERATION_CALLBACK_SEED"
 
 Name = Annotated[
     str | None, typer.Option("--vendor", help=f"Vendor: {', '.join(vendors.VENDORS)}.")
@@ -53,6 +59,27 @@ Lanes = Annotated[int, typer.Option(min=1, help="Workers that share the quota.")
 Fit = Annotated[
     bool,
     typer.Option("--fit", help="Shrink or transcode what is over the vendor's limits."),
+]
+Deadline = Annotated[
+    float,
+    typer.Option(min=1, metavar="SECONDS", help="When a task of --mode async is given up."),
+]
+Callback = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Where the vendor posts results to, with --mode async."),
+]
+CallbackSeed = Annotated[
+    str | None,
+    typer.Option(
+        envvar=SEED_VARIABLE, show_default=False, help="Of the checksum of Alibaba's callbacks."
+    ),
+]
+CallbacksFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where `callbacks` keeps results: waited for, and asked for only at the deadline.",
+    ),
 ]
 
 
@@ -96,6 +123,26 @@ def _option(text: str) -> tuple[str, Any]:
     if not separator:
         raise errors.ConfigurationError(f"an option is given as name=value, not '{text}'")
     return name.replace("-", "_"), yaml.safe_load(value)
+
+
+def callback_options(name: str, callback: str | None, seed: str | None) -> dict[str, str | None]:
+    """The vendor's options for callbacks to an address; none without an address."""
+    if callback is None:
+        return {}
+    return {"callback": callback, **({"seed": seed} if name == "alibaba" else {})}
+
+
+def make_inbox(callback: str | None, folder: str | None) -> callbacks.Folder | None:
+    """What callbacks delivered.
+
+    Raises:
+      ConfigurationError: the vendor was not told where to deliver to.
+    """
+    if folder is None:
+        return None
+    if callback is None:
+        raise errors.ConfigurationError("--callbacks-from needs --callback URL")
+    return callbacks.Folder(folder)
 
 
 def make_quota(

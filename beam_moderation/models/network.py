@@ -85,6 +85,7 @@ class Runtime:
 
 
 ON_CPU = Runtime()
+ON_GPU = Runtime((GPU, CPU))
 """The default."""
 
 
