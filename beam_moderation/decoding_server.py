@@ -102,14 +102,18 @@ def _fork(connection: int, job: Job) -> int:
         _decode_all(socket.socket(fileno=connection), job)
     except (EOFError, ConnectionError):
         os._exit(0)
-    except BaseException:  # noqa: BLE001
-        sys.excepthook(*sys.exc_info())
-    os._exit(1)
+    finally:
+        os._exit(1)
 
 
 def _confine(memory_bytes: int) -> None:
-    """Lets go of the server's connection, and sees that only this process suffers from an image."""
-    os.dup2(os.open(os.devnull, os.O_RDWR), sys.stdin.fileno())
+    """Sees that only this process suffers from an image.
+
+    It lets go of the server's connection, and of standard error, where libtiff writes of the files.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each would take address space for its stack
     if sys.platform == "linux":

@@ -260,7 +260,7 @@ list(frames)
 
 
 @pytest.fixture
-def looping_worker():
+def looping_worker(tmp_path):
     """Starts a process with a server, an idle decoder and one in an endless loop."""
     workers = []
 
@@ -268,14 +268,16 @@ def looping_worker():
         folder = str(pathlib.Path(__file__).parent)
         pictures = [picture(grey).hex() for grey in (9, mischief.LOOP)]
         command = [sys.executable, "-c", LOOPING_WORKER, folder, str(deadline_s), *pictures]
-        workers.append(subprocess.Popen(command, stderr=subprocess.PIPE))
-        assert workers[-1].stderr.readline() == b"looping\n"
+        os.mkfifo(tmp_path / "fifo")
+        environment = {**os.environ, "MISCHIEF_FIFO": str(tmp_path / "fifo")}
+        workers.append(subprocess.Popen(command, env=environment))
+        assert (tmp_path / "fifo").read_text() == "looping"
         return psutil.Process(workers[-1].pid)
 
     yield start
     for worker in workers:
         worker.kill()
-        worker.communicate()
+        worker.wait()
 
 
 def test_no_process_outlives_a_worker_that_is_killed(looping_worker):
