@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test integration bench notebook audit clean
+.PHONY: help demo check test integration bench notebook fuzz audit clean
 
 help: ## what there is to do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,12 @@ bench: $(VENV)/dev.installed ## the benchmarks, as ratios against a baseline of 
 
 notebook: $(VENV)/dev.installed ## runs the notebook over the demo's tables
 	$(BIN)/python -m pytest tests/test_notebook.py
+
+fuzz: export FUZZ_SECONDS ?= 600
+fuzz: export FUZZ_EXAMPLES ?= 20000
+fuzz: $(VENV)/dev.installed ## decoders and answer parsers, for minutes
+	$(BIN)/python -m pytest tests/test_image_fuzz.py --timeout 0
+	$(BIN)/python -m pytest tests/vendors/test_behaviours.py -k passes_an_image --timeout 0
 
 audit: $(VENV)/dev.installed ## known vulnerabilities of what is installed
 	$(BIN)/pip-audit --skip-editable

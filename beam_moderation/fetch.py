@@ -11,6 +11,7 @@ import queue
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -70,7 +71,7 @@ class FetchLimits:
     attempts: int = 2
     backoff_s: float = 0.2
     concurrency: int = 64
-    buffer_bytes: int = 32_000_000
+    buffer_bytes: int = 16_000_000
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -217,6 +218,8 @@ class Window(Generic[Key]):
         references: Iterable[tuple[Key, Reference]],
         limits: FetchLimits,
     ) -> None:
+        self.fetch_ms: list[float] = []
+        """Milliseconds that each successful fetch took, in the order of their ends."""
         self._fetch = fetch
         self._references = iter(references)
         self._limits = limits
@@ -305,12 +308,16 @@ class Window(Generic[Key]):
 
     async def _outcome(self, key: Key, uri: str) -> tuple[Key, Outcome, int] | None:
         """The outcome of one fetch, and how many of the bytes held are its own."""
+        started = time.perf_counter()
         try:
             content = await self._fetch(uri, self)
         except errors.FetchError as error:
             return key, error, 0
         except asyncio.CancelledError:
             return None if self._closed else (key, errors.FetchUnavailable("cancelled"), 0)
+        except Exception as error:  # noqa: BLE001 (whatever it is, its consumer waits for it)
+            return key, errors.FetchError(type(error).__name__), 0
+        self.fetch_ms.append((time.perf_counter() - started) * 1000)
         return key, content, len(content)
 
     def _held_bytes(self) -> int:

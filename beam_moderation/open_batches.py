@@ -67,6 +67,7 @@ class OpenBatches:
         done = future.result()
         metrics.add(metrics.counts(done.outcome, done.resumed))
         metrics.add(work.take_counts())
+        metrics.observe("fetch_ms", done.fetch_ms)
         metrics.observe("decode_ms", done.decode_ms)
         metrics.observe("judge_ms", done.judge_ms)
         return WindowedValue(done.outcome, timestamp, (window,))

@@ -1,10 +1,11 @@
 """`WriteParquet`: outcomes into tables."""
 
+import time
 from typing import Any
 
 import apache_beam as beam
 
-from beam_moderation import tables
+from beam_moderation import metrics, records, tables
 
 
 class WriteParquet(beam.PTransform):
@@ -25,4 +26,10 @@ class WriteParquet(beam.PTransform):
 
     def expand(self, outcomes: Any) -> Any:
         """Writes where the batch is: nothing is shuffled."""
-        return outcomes | "Write" >> beam.Map(self._tables.write).with_output_types(tables.Commit)
+        return outcomes | "Write" >> beam.Map(self._write).with_output_types(tables.Commit)
+
+    def _write(self, outcome: records.OutcomeBatch) -> tables.Commit:
+        started = time.perf_counter()
+        commit = self._tables.write(outcome)
+        metrics.observe("write_ms", [(time.perf_counter() - started) * 1000])
+        return commit

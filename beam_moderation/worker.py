@@ -33,6 +33,7 @@ class Done:
 
     outcome: records.OutcomeBatch
     resumed: bool = False
+    fetch_ms: Sequence[float] = ()
     decode_ms: Sequence[float] = ()
     judge_ms: Sequence[float] = ()
 
@@ -100,7 +101,9 @@ class _Work:
             for index, data in self._arrivals:
                 self._results[index] = self._judge(self._references[index], data)
             if self._is_last():
-                self.done.set_result(gather(self._batch, self._outcome_id, self._results))
+                done = gather(self._batch, self._outcome_id, self._results)
+                fetch_ms = self._arrivals.fetch_ms
+                self.done.set_result(dataclasses.replace(done, fetch_ms=fetch_ms))
         except BaseException as error:  # noqa: BLE001
             self._arrivals.close()
             self._fail(error)

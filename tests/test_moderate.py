@@ -135,6 +135,20 @@ def test_counters_agree_with_the_tables(references, tmp_path):
     assert summary.suggestions == {("brightness", s): 1 for s in records.SUGGESTIONS}
 
 
+def test_every_stage_has_its_latencies(references, tmp_path):
+    pipeline = beam.Pipeline("FnApiRunner")
+    flow = pipeline
+    for step in steps(references, tmp_path / "out"):
+        flow = flow | step
+    found = pipeline.run().metrics().query()["distributions"]
+    counts = {
+        m.key.metric.name: m.result.count
+        for m in found
+        if m.key.metric.namespace == "beam_moderation"
+    }
+    assert counts == {"fetch_ms": 4, "decode_ms": 3, "judge_ms": 3, "write_ms": 3}
+
+
 def test_a_second_run_judges_nothing_and_leaves_the_rows(references, tmp_path):
     run(steps(references, tmp_path / "out"))
     before = {table: rows(tmp_path / "out", table) for table in records.TABLES}

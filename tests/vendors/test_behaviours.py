@@ -1,6 +1,7 @@
 """What every vendor does with answers, good and bad: one suite over all of them."""
 
 import json
+import os
 import typing as t
 import xml.etree.ElementTree as ET
 from xml.sax.saxutils import escape
@@ -17,6 +18,7 @@ from beam_moderation.vendors.tencent import Tencent
 
 KEYS = protocol.Credentials("testid", "testsecret")
 SCENES = ("porn", "terrorism")
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))
 
 
 class AlibabaScan:
@@ -401,7 +403,7 @@ def assert_verdicts_or_errors(case, body):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: type(case).__name__)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data())
 def test_changed_answer_never_passes_an_image(case, data):
     body = case.body([case.entry(item, BLOCKED) for item in ITEMS])
@@ -416,7 +418,7 @@ def test_changed_answer_never_passes_an_image(case, data):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: type(case).__name__)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=8))
 @example(0.0, 0, b"\xef\xbb\xbf")
 def test_answer_with_damaged_bytes_never_passes_an_image(case, place, length, bytes_):
