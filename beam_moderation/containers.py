@@ -105,6 +105,7 @@ def read(image_format: str, data: bytes) -> Container:
 
     Raises:
       ImageBroken: the file ends early, or is built to exhaust its reader.
+      FormatUnsupported: a JPEG that is neither baseline nor progressive.
     """
     try:
         return _READERS[image_format](data)
@@ -360,11 +361,22 @@ def _bmp(data: bytes) -> Container:
     return Container(data, (width, height), effort=_BMP_RUN_LENGTH_EFFORT * per_pixel)
 
 
+_TIFF_JPEG_OF_SCANS = re.compile(
+    rb"\xff[\xc2\xc9\xca]\0(\x0b\x08....\x01|\x0e\x08....\x02|\x11\x08....\x03|\x14\x08....\x04)",
+    re.DOTALL,
+)
+"""The frame header of a JPEG that is progressive or in arithmetic coding."""
+_TIFF_MOST_SCANS = 100
+"""Of a JPEG within a TIFF; libtiff (tif_jpeg.c, since 4.0.8) gives up there."""
+
+
 def _tiff(data: bytes) -> Container:
     pages = list(tiff_directories.pages(data, Blocks(data).spend))
     if not pages:
         raise errors.ImageBroken("no page")
-    return Container(data, pages[0].size, len(pages), pages=pages)
+    scans = _TIFF_MOST_SCANS if _TIFF_JPEG_OF_SCANS.search(data) else 1
+    effort = max(1.0, _JPEG_SCAN_EFFORT * scans)
+    return Container(data, pages[0].size, len(pages), effort=effort, pages=pages)
 
 
 def _avif(data: bytes) -> Container:

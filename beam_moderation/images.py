@@ -225,10 +225,11 @@ class OpenedImage:
         """Refuses what takes too long to decode and to judge."""
         if self._container.pages:
             sizes = [self._container.pages[number].size for number in plan]
-            work = float(sum(width * height for width, height in sizes))
+            decoded = sum(width * height for width, height in sizes)
         else:
             # An animation's frame needs all those before it.
-            work = (max(plan) + 1) * self.width * self.height * self._container.effort
+            decoded = (max(plan) + 1) * self.width * self.height
+        work = decoded * self._container.effort
         work += (len(plan) - 1) * self.width * self.height * _JUDGED_FRAME_EFFORT
         if work > self._limits.max_total_pixels:
             raise errors.ImageTooManyPixels(
@@ -279,7 +280,7 @@ def open_image(data: bytes, limits: ImageLimits) -> OpenedImage:
 
     Raises:
       ImageEmpty: there are no bytes.
-      FormatUnsupported: the first bytes are of no allowed format.
+      FormatUnsupported: the first bytes are of no allowed format; or a JPEG no browser shows.
       ImageTooManyPixels: a frame of it is too large.
       ImageBroken: it ends early, or its structure makes no sense.
     """

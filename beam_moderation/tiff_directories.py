@@ -37,7 +37,7 @@ _TYPE_BYTES = {
     16: 8,
 }
 """Bytes of a value by its type (TIFF 6.0, section 2; 13 and 16 from its supplements)."""
-_WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L", 13: "L", 16: "Q"}
+_WHOLE_NUMBERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l", 13: "L", 16: "Q"}
 
 _SLACK_BYTES = 1 << 16
 """What entries may claim beyond twice the bytes there are; honest ones do not overlap."""

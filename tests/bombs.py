@@ -99,11 +99,23 @@ def jpeg_of_two_pictures():
     return encoded(picture(), "MPO", save_all=True, append_images=[second])
 
 
-def jpeg_of_scans(count=20_000):
+def jpeg_of_scans(count=20_000, image=None):
     """A progressive JPEG that repeats its last scan."""
-    data = encoded(picture(640, 480), "JPEG", progressive=True)
+    data = encoded(image or picture(640, 480), "JPEG", progressive=True)
     tables = data.rindex(b"\xff\xc4", 0, data.rindex(b"\xff\xda"))
     return data[:-2] + data[tables:-2] * count + data[-2:]
+
+
+def jpeg_of_component_scans(count=20_000):
+    """A baseline JPEG with a scan for each component, and then the first again and again."""
+    tables = jpeg(picture(640, 480), subsampling=0).split(b"\xff\xda")[0]
+    scans = [jpeg_segment(0xDA, bytes([1, component, 0, 0, 63, 0])) for component in (1, 2, 3)]
+    return tables + b"".join(scans) + scans[0] * count + b"\xff\xd9"
+
+
+def jpeg_arithmetic():
+    """A JPEG that claims 7000 x 7000 pixels in arithmetic coding, which makes them of nothing."""
+    return jpeg_claiming(7000, 7000).replace(b"\xff\xc0", b"\xff\xc9", 1)
 
 
 def jpeg_of_empty_segments(count=1_000_000):
@@ -187,6 +199,14 @@ def png_text_of_settings():
 def png_of_tiny_chunks(count=400_000):
     """A PNG with a great many empty chunks of pixels."""
     return png_with(png_chunk(b"IDAT", b"") * count)
+
+
+def png_damaged():
+    """A PNG with its pixels overwritten in the middle."""
+    data = bytearray(encoded(noise(), "PNG"))
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(64)
+    return bytes(data)
 
 
 def png_without_end():
@@ -316,6 +336,13 @@ def tiff_of_a_huge_tile():
     page = [entry for entry in tiff_page() if entry[0] not in (273, 278, 279)]
     tile = [(322, 4, 1, 30_000), (323, 4, 1, 30_000), (324, 4, 1, 8), (325, 4, 1, 1)]
     return tiff([*page, *tile], tail=b"\x80\0")
+
+
+def tiff_of_scans(count=90, width=5000, height=5000):
+    """A TIFF of 25 megapixels as a progressive JPEG that repeats its last scan."""
+    data = jpeg_of_scans(count, Image.new("L", (width, height)))
+    page = [entry for entry in tiff_page(width, height) if entry[0] not in (259, 279)]
+    return tiff(sorted([*page, (259, 3, 1, 7), (279, 4, 1, len(data))]), tail=data)
 
 
 def tiff_of_large_pages(count=10, side=7000):

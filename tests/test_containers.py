@@ -35,6 +35,8 @@ def test_no_bytes_are_an_empty_image():
         pytest.param(b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(64), "HEIF", id="heif"),
         pytest.param(b"\0\0\0\x18ftypisom" + bytes(64), "ISO media", id="mp4"),
         pytest.param(b"%PDF-1.7", "PDF", id="pdf"),
+        pytest.param(b"8BPS\0\1" + bytes(64), "PSD", id="psd"),
+        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n", "no known", id="eps"),
         pytest.param(b"BM is a text that begins like a bitmap", "no known", id="text"),
         pytest.param(b"\xff\xd8", "no known", id="too short"),
         pytest.param(b"RIFF\0\0\0\0WAVEfmt ", "no known", id="sound"),
@@ -206,9 +208,42 @@ def test_scans_of_a_progressive_jpeg_are_work():
     assert read(bombs.jpeg_of_scans(200)).effort == pytest.approx(21)
 
 
+def test_scans_of_the_components_of_a_baseline_jpeg_are_work():
+    assert read(bombs.jpeg_of_component_scans(200)).effort == pytest.approx(20.3)
+    assert read(bombs.jpeg() + b"\xff\xda" * 1000).effort == 1
+
+
+def test_scans_of_a_jpeg_within_a_tiff_are_work():
+    assert read(bombs.tiff_of_scans(1, 64, 64)).effort == 10
+    assert read(bombs.encoded(bombs.picture(), "TIFF", compression="jpeg")).effort == 1
+
+
+@pytest.mark.parametrize("header", sorted({*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC}))
+def test_jpeg_that_no_browser_shows_is_unsupported(header):
+    data = bombs.jpeg().replace(b"\xff\xc0", bytes([0xFF, header]))
+    with pytest.raises(errors.FormatUnsupported, match="neither baseline nor progressive"):
+        read(data)
+
+
+def test_jpeg_without_a_frame_is_broken():
+    data = bombs.jpeg()
+    start = data.index(b"\xff\xc0")
+    with pytest.raises(errors.ImageBroken):
+        read(data[:start] + data[start + 19 :])
+
+
 def test_run_length_bmp_is_work():
     assert read(bombs.bmp_run_length(100, 100)).effort > 30
     assert read(bombs.encoded(bombs.picture(), "BMP")).effort == 1
+
+
+@pytest.mark.parametrize("kind", [3, 4, 8, 9])
+def test_size_of_a_tiff_is_read_from_every_type_that_the_decoder_takes(kind):
+    size = [(256, kind, 1, 70), (257, kind, 1, 30)]
+    data = bombs.tiff([*size, *bombs.tiff_page(70, 30)[2:]], tail=bytes(70 * 30))
+    assert read(data).size == (70, 30)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (70, 30)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -4,12 +4,18 @@ The corpus is any folder: `BEAM_MODERATION_CORPUS` names it. What becomes of a s
 asserted, for it changes with every version of a decoder.
 """
 
+import contextlib
 import os
 import pathlib
 import sys
 
 import decoding
 import pytest
+
+from beam_moderation import errors, images
+from beam_moderation.decoding import Decoding
+from beam_moderation.isolation import IsolatedDecoder
+from beam_moderation.preparations import Preparation
 
 MAX_PIXELS, MAX_S = 50_000_000, 5
 
@@ -20,12 +26,35 @@ def corpus():
     return sorted(filter(pathlib.Path.is_file, pathlib.Path(folder).rglob("*"))) if folder else []
 
 
-@pytest.mark.corpus
-@pytest.mark.skipif(not corpus(), reason="BEAM_MODERATION_CORPUS names no folder with files")
-@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is Linux's to keep")
+pytestmark = [
+    pytest.mark.corpus,
+    pytest.mark.skipif(not corpus(), reason="BEAM_MODERATION_CORPUS names no folder with files"),
+    pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is Linux's to keep"),
+]
+
+
 def test_every_file_ends_in_frames_or_one_error_in_time_and_memory():
     files = corpus()
     found = decoding.sweep(files, MAX_PIXELS)
     assert len(found) == len(files)
     assert {path: one for path, one in found.items() if one["took_s"] > MAX_S} == {}
     assert {path: one for path, one in found.items() if "MemoryError" in str(one["outcome"])} == {}
+
+
+def test_every_file_ends_as_well_in_isolation():
+    limits = images.ImageLimits(max_pixels=MAX_PIXELS)
+    how = Decoding((Preparation((32, 32)),), limits, images.Sampling(), None)
+    files = corpus()
+    alone = decoding.sweep(files, MAX_PIXELS)
+    with contextlib.closing(IsolatedDecoder(how, deadline_s=60)) as decoder:
+        found = {str(path): isolated(decoder, path.read_bytes()) for path in files}
+    assert found == {path: one["outcome"] for path, one in alone.items()}
+
+
+def isolated(decoder, data):
+    """As `decoding.outcome`."""
+    try:
+        _, frames = decoder(data)
+        return sum(1 for _ in frames)
+    except errors.ImageError as error:
+        return f"{error.code}: {error}"

@@ -25,6 +25,7 @@ fuzzing = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 for_seconds = pytest.mark.timeout(SECONDS + 120)
 
 

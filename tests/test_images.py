@@ -1,11 +1,12 @@
 """Which pictures of an image are judged, and within which limits."""
 
 import itertools
+from concurrent import futures
 
 import bombs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import GifImagePlugin, Image, TiffImagePlugin
 
 from beam_moderation import errors, images
 
@@ -205,6 +206,31 @@ def test_frames_may_be_kept():
         middle(frame.image)[0] for frame in frames(bombs.animated("GIF", bombs.animation(9, None)))
     ]
     assert shades == [shade * 10 for shade in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "image_file"),
+    [("GIF", GifImagePlugin.GifImageFile), ("TIFF", TiffImagePlugin.TiffImageFile)],
+)
+def test_frames_are_never_counted_by_going_through_them(kind, image_file, monkeypatch):
+    def refuse(image):
+        raise AssertionError("n_frames goes through the whole file")
+
+    monkeypatch.setattr(image_file, "n_frames", property(refuse))
+    assert len(frames(bombs.animated(kind), images.Sampling(interval=5))) == 3
+
+
+def test_threads_that_decode_at_once_do_not_disturb_each_other():
+    files = [bombs.encoded(bombs.noise(), kind) for kind in images.FORMATS]
+    files += [bombs.animated(kind) for kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF")]
+    files += [bombs.strip(100, 1000), bombs.jpeg_upright_by_exif(6, 400, 300)]
+
+    def seen(data):
+        return [(frame.index, frame.image.tobytes()) for frame in frames(data)]
+
+    alone = [seen(data) for data in files]
+    with futures.ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(seen, files * 4)) == alone * 4
 
 
 def test_frames_may_be_taken_twice():
