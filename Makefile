@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test integration bench notebook fuzz audit clean
+.PHONY: help demo check test integration services bench notebook fuzz audit clean
 
 help: ## what there is to do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,8 +34,11 @@ check: $(VENV)/dev.installed ## style, types
 test: $(VENV)/dev.installed ## the test suite that needs no services
 	$(BIN)/python -m pytest -m 'not integration'
 
-integration: $(VENV)/dev.installed ## the tests that need services, official SDKs or minutes
-	$(BIN)/python -m pytest -m integration
+integration: $(VENV)/dev.installed ## the tests that need the vendors' SDKs, or minutes
+	$(BIN)/python -m pytest -m 'integration and not services'
+
+services: $(VENV)/dev.installed ## the tests on a real Kafka and a real Flink (Java 17, Maven)
+	$(BIN)/python -m pytest -m services
 
 bench: $(VENV)/dev.installed ## the benchmarks, as ratios against a baseline of the same run
 	$(BIN)/python benchmarks/backfill.py

@@ -1,0 +1,320 @@
+"""Messages from and to Apache Kafka, in Python from end to end.
+
+Each partition is one splittable element, its offsets the restriction: what a runner checkpoints is
+the next offset, and a worker that dies is followed by one that reads on from the last checkpoint.
+"""
+
+import functools
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
+from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
+from apache_beam.transforms.core import RestrictionProvider
+from apache_beam.transforms.window import TimestampedValue
+from apache_beam.utils.timestamp import Duration, Timestamp
+
+from beam_moderation import kafka_partitions, messages, records
+from beam_moderation.kafka_partitions import Partition, Reader, Subscription
+
+_PRODUCER: Mapping[str, Any] = {"enable.idempotence": True, "linger.ms": 20}
+
+
+class _ParkedReaders:
+    """Readers between two bundles of their partition: they stay connected and read ahead.
+
+    A key is (reading transform, partition, offset). A reader that nobody asks for is closed: its
+    partition has gone to another worker.
+    """
+
+    _MAX_IDLE_S = 60.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers: dict[tuple[str, int, int], tuple[Reader, float]] = {}
+
+    def take(self, key: tuple[str, int, int]) -> Reader | None:
+        with self._lock:
+            return self._readers.pop(key, (None, 0.0))[0]
+
+    def park(self, key: tuple[str, int, int], reader: Reader) -> None:
+        now = time.monotonic()
+        self._close(lambda other, since: other == key or now - since > self._MAX_IDLE_S)
+        with self._lock:
+            self._readers[key] = reader, now
+
+    def close(self, transform: str) -> None:
+        self._close(lambda key, _: key[0] == transform)
+
+    def _close(self, unwanted: Callable[[tuple[str, int, int], float], bool]) -> None:
+        with self._lock:
+            keys = [key for key, (_, since) in self._readers.items() if unwanted(key, since)]
+            readers = [self._readers.pop(key)[0] for key in keys]
+        for reader in readers:
+            reader.close()
+
+
+_parked = _ParkedReaders()
+
+
+class _Tracker(OffsetRestrictionTracker):
+    """Offsets that are given back to the runner, but never split between two readers."""
+
+    def try_split(self, fraction_of_remainder: float) -> Any:
+        return super().try_split(0) if fraction_of_remainder == 0 else None
+
+
+class _Offsets(RestrictionProvider):
+    def initial_restriction(self, element: Partition) -> OffsetRange:
+        return OffsetRange(element.start, element.stop)
+
+    def create_tracker(self, restriction: OffsetRange) -> _Tracker:
+        return _Tracker(restriction)
+
+    def restriction_size(self, element: Partition, restriction: OffsetRange) -> int:  # noqa: ARG002
+        return 1
+
+    def truncate(self, element: Partition, restriction: OffsetRange) -> None:
+        """Nothing is left to be read when a job is drained."""
+
+
+_RESTRICTION = beam.DoFn.RestrictionParam(_Offsets())
+_WATERMARK = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider())
+
+
+class _ReadFn(beam.DoFn):
+    """Reads a partition for about `max_bundle_s`, then gives what is left back to the runner."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+        self._id = uuid.uuid4().hex
+
+    def teardown(self) -> None:
+        _parked.close(self._id)
+
+    @beam.DoFn.unbounded_per_element()
+    def process(
+        self,
+        element: Partition,
+        finalizer: Any = beam.DoFn.BundleFinalizerParam,
+        tracker: Any = _RESTRICTION,
+        watermark: Any = _WATERMARK,
+    ) -> Iterator[Any]:
+        start = tracker.current_restriction().start
+        key = self._id, element.number
+        reader = _parked.take((*key, start)) or Reader(self._subscription, element, start)
+        claimed = start
+        try:
+            for batch in self._batches(reader, tracker, watermark):
+                claimed = reader.offset
+                yield batch
+        except BaseException:
+            reader.close()
+            raise
+        _parked.park((*key, claimed), reader)
+        if claimed > start:
+            self._commit_later(finalizer, element, claimed)
+
+    def _batches(self, reader: Reader, tracker: Any, watermark: Any) -> Iterator[Any]:
+        deadline = time.monotonic() + self._subscription.max_bundle_s
+        while time.monotonic() < deadline:
+            first, batch = reader.offset, reader.read()
+            if batch is None:
+                if reader.is_at_the_end():
+                    self._advance(watermark, time.time())
+                tracker.defer_remainder(Duration(seconds=self._subscription.poll_interval_s))
+                return
+            if not tracker.try_claim(reader.offset - 1):
+                reader.go_to(first)
+                return
+            yield _timestamped(batch)
+            self._advance(watermark, max(map(_seconds, batch.messages), default=0))
+        tracker.defer_remainder()
+
+    def _commit_later(self, finalizer: Any, partition: Partition, offset: int) -> None:
+        """Commits once the runner has made the bundle durable."""
+        if self._subscription.commits:
+            finalizer.register(
+                functools.partial(kafka_partitions.commit, self._subscription, partition, offset)
+            )
+
+    def _advance(self, watermark: Any, seconds: float) -> None:
+        """A timestamp from the future must not make all that follows late."""
+        reached = Timestamp.of(min(seconds, time.time()) - self._subscription.max_delay_s)
+        if watermark.current_watermark() is None or reached > watermark.current_watermark():
+            watermark.set_watermark(reached)
+
+
+def _seconds(message: messages.Message) -> float:
+    return messages.event_time(message).micros / 1e6
+
+
+def _timestamped(batch: messages.MessageBatch) -> TimestampedValue:
+    """A batch has the time of its earliest message, so that none of them is later than it."""
+    times = [messages.event_time(message) for message in batch.messages]
+    return TimestampedValue(batch, min(times, default=Timestamp.now()))
+
+
+def _read_to_stop(partition: Partition, subscription: Subscription) -> Iterator[Any]:
+    """Reads from start to stop and commits nothing.
+
+    A job that asks for a finalizer in Flink's batch mode, which has none, starts over for ever.
+    """
+    reader = Reader(subscription, partition, partition.start)
+    try:
+        while reader.offset < partition.stop:
+            batch = reader.read()
+            if batch is not None:
+                yield _timestamped(batch)
+    finally:
+        reader.close()
+
+
+class ReadMessagesFromKafka(beam.PTransform):
+    """Reads a topic as batches of messages, each of one partition.
+
+    Every message is in at least one batch; after a failure those since the last checkpoint are in
+    two, which may be cut differently.
+
+    Args:
+      subscription: what to read.
+
+    Returns:
+      A PCollection of `MessageBatch`, bounded if the subscription is.
+    """
+
+    def __init__(self, subscription: Subscription) -> None:
+        super().__init__()
+        self._subscription = subscription
+
+    def expand(self, root: Any) -> Any:
+        """Lists the partitions, spreads them over the workers, and reads."""
+        if self._subscription.until_latest:
+            read = beam.FlatMap(_read_to_stop, self._subscription)
+        else:
+            read = beam.ParDo(_ReadFn(self._subscription))
+        return (
+            root
+            | "Once" >> beam.Impulse()
+            | "ListPartitions" >> beam.FlatMap(self._list).with_output_types(Partition)
+            | "SpreadPartitions" >> beam.Reshuffle()
+            | "Read" >> read.with_output_types(messages.MessageBatch)
+        )
+
+    def _list(self, _: bytes) -> Iterator[Partition]:
+        return kafka_partitions.list_partitions(self._subscription)
+
+
+class ReadReferencesFromKafka(beam.PTransform):
+    """Reads image references from a topic: JSON objects, or what a decoder makes of messages.
+
+    A message that holds no reference becomes a dead letter with `topic/partition/offset` as its
+    `data_id` and `source`; the reading goes on behind it.
+
+    Args:
+      subscription: what to read.
+      decoder: makes fields of a message.
+      fields: which of them are the parts of a reference.
+      run_id: what dead letters carry.
+
+    Returns:
+      A PCollection of `ReferenceBatch`, bounded if the subscription is.
+    """
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        *,
+        decoder: messages.Decoder = messages.decode_json,
+        fields: messages.Fields = messages.FIELDS,
+        run_id: str = "",
+    ) -> None:
+        super().__init__()
+        self._subscription = subscription
+        self._parse: Callable[[messages.MessageBatch], records.ReferenceBatch] = functools.partial(
+            messages.parse_references, decoder=decoder, fields=fields, run_id=run_id
+        )
+
+    def expand(self, root: Any) -> Any:
+        """Parses each batch where it was read."""
+        return (
+            root
+            | "ReadMessages" >> ReadMessagesFromKafka(self._subscription)
+            | "Parse" >> beam.Map(self._parse).with_output_types(records.ReferenceBatch)
+        )
+
+
+class _WriteFn(beam.DoFn):
+    def __init__(
+        self, topic: str, config: Mapping[str, Any], key: Callable[[Any], str | None]
+    ) -> None:
+        self._topic = topic
+        self._config = config
+        self._key = key
+        self._producer: Any = None
+
+    def start_bundle(self) -> None:
+        self._failures: list[Any] = []
+        if self._producer is None:
+            self._producer = kafka_partitions.client().Producer({**_PRODUCER, **self._config})
+
+    def process(self, row: Any) -> None:
+        key, value = self._key(row), messages.to_json(row)
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                break
+        self._producer.poll(0)
+
+    def _delivered(self, error: Any, _: Any) -> None:
+        if error is not None:
+            self._failures.append(error)
+
+    def finish_bundle(self) -> None:
+        """Waits for the broker's word on every message, no longer than `message.timeout.ms`."""
+        self._producer.flush()
+        if self._failures:
+            self._producer = None  # after a fatal error it would refuse everything
+            raise kafka_partitions.client().KafkaException(self._failures[0])
+
+
+def _data_id(row: Any) -> str:
+    return str(row.data_id)
+
+
+class WriteKafka(beam.PTransform):
+    """Writes the rows of a table to a topic, each as a JSON object.
+
+    A bundle succeeds when the broker has every message of it. A bundle that is done again writes
+    its rows again: readers keep one row for each key of the table.
+
+    Args:
+      topic: its name.
+      config: settings of librdkafka, `bootstrap.servers` among them. The producer is idempotent.
+      key: the message's key; the row's `data_id` by default, so that one image's rows stay in
+        order.
+
+    Raises:
+      KafkaException: while running, when a message could not be delivered.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        config: Mapping[str, Any],
+        *,
+        key: Callable[[Any], str | None] = _data_id,
+    ) -> None:
+        super().__init__()
+        self._write_fn = _WriteFn(topic, dict(config), key)
+
+    def expand(self, rows: Any) -> Any:
+        """Produces where the rows are."""
+        return rows | "Produce" >> beam.ParDo(self._write_fn)

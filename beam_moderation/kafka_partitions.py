@@ -1,0 +1,226 @@
+"""One partition of an Apache Kafka topic, read through librdkafka from any offset; no Beam.
+
+Consumers are assigned their partition and never join a group; a group only keeps the offsets that
+are committed to it.
+"""
+
+import dataclasses
+import functools
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from beam_moderation import errors, messages
+
+_LOG = logging.getLogger(__name__)
+
+_CONSUMER: Mapping[str, Any] = {
+    "group.id": "beam-moderation-without-commits",  # librdkafka wants one, even to commit nothing
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    "queued.max.messages.kbytes": 16_384,  # a partition; by default 64 MiB are read ahead
+}
+_STARTS = ("earliest", "latest", "committed")
+_ENDLESS = 2**63 - 1
+_CALL_TIMEOUT_S = 30.0
+
+
+@functools.cache
+def client() -> Any:
+    """The client library.
+
+    Raises:
+      ConfigurationError: it is not installed.
+    """
+    try:
+        import confluent_kafka  # noqa: PLC0415
+    except ImportError as error:
+        message = "Kafka needs an extra: pip install 'beam-moderation[kafka]'"
+        raise errors.ConfigurationError(message) from error
+    return confluent_kafka
+
+
+@dataclasses.dataclass(frozen=True)
+class Subscription:
+    """What is read, and in which portions.
+
+    Args:
+      topic: its name.
+      config: settings of librdkafka, `bootstrap.servers` among them. With a `group.id`, and without
+        `until_latest`, offsets are committed to that group: for others to see the lag, and for
+        `start="committed"`.
+      start: where a partition begins that has no checkpoint yet: `earliest`, `latest`, or
+        `committed`, which is `earliest` where nothing is.
+      until_latest: whether to end at what is the latest offset at the start: a bounded source.
+      max_messages: in one batch.
+      max_wait_s: how long a batch waits for more messages.
+      max_bundle_s: after which a partition that has messages lets the runner take a checkpoint.
+      poll_interval_s: after which a partition that had none is asked again.
+      max_delay_s: how much later than its own time a message may come. Event-time windows wait for
+        it; what comes later still is read, and late.
+
+    Raises:
+      ConfigurationError: an option does not make sense.
+    """
+
+    topic: str
+    config: Mapping[str, Any] = dataclasses.field(repr=False)
+    start: str = "earliest"
+    until_latest: bool = False
+    max_messages: int = 256
+    max_wait_s: float = 0.1
+    max_bundle_s: float = 1.0
+    poll_interval_s: float = 0.5
+    max_delay_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.start not in _STARTS:
+            message = f"start is one of {', '.join(_STARTS)}, not {self.start!r}"
+            raise errors.ConfigurationError(message)
+        if self.start == "committed" and not self.commits:
+            raise errors.ConfigurationError("start='committed' needs a group.id in the config")
+        if self.max_messages < 1:
+            raise errors.ConfigurationError("max_messages must be at least 1")
+
+    @property
+    def commits(self) -> bool:
+        """Whether offsets are committed."""
+        return "group.id" in self.config
+
+    def consumer(self) -> Any:
+        """A consumer that is not assigned anything yet."""
+        return client().Consumer({**_CONSUMER, **self.config})
+
+
+class Partition(NamedTuple):
+    """The offsets of one partition that are to be read; `stop` is not included."""
+
+    topic: str
+    number: int
+    start: int
+    stop: int
+
+    def at(self, offset: int) -> Any:
+        """A place in the partition as the client library names it."""
+        return client().TopicPartition(self.topic, self.number, offset)
+
+
+def list_partitions(subscription: Subscription) -> Iterator[Partition]:
+    """The partitions of a topic and the offsets that are to be read, as they are now.
+
+    Raises:
+      ConfigurationError: there is no such topic.
+      KafkaException: the broker does not answer.
+    """
+    consumer = subscription.consumer()
+    try:
+        metadata = consumer.list_topics(subscription.topic, _CALL_TIMEOUT_S)
+        topic = metadata.topics[subscription.topic]
+        if topic.error is not None:
+            raise errors.ConfigurationError(f"topic {subscription.topic}: {topic.error}")
+        for number in sorted(topic.partitions):
+            yield _offsets(subscription, consumer, number)
+    finally:
+        consumer.close()
+
+
+def _offsets(subscription: Subscription, consumer: Any, number: int) -> Partition:
+    place = client().TopicPartition(subscription.topic, number)
+    low, high = consumer.get_watermark_offsets(place, _CALL_TIMEOUT_S)
+    start = high if subscription.start == "latest" else low
+    if subscription.start == "committed":
+        start = max(low, consumer.committed([place], _CALL_TIMEOUT_S)[0].offset)
+    stop = high if subscription.until_latest else _ENDLESS
+    return Partition(subscription.topic, number, min(start, stop), stop)
+
+
+def commit(subscription: Subscription, partition: Partition, offset: int) -> None:
+    """Commits the next offset of a partition. Only best effort: the checkpoint is what counts."""
+    consumer = subscription.consumer()
+    try:
+        consumer.commit(offsets=[partition.at(offset)], asynchronous=False)
+    except client().KafkaException as error:
+        _LOG.warning("offset %d of %s was not committed: %s", offset, partition, error)
+    finally:
+        consumer.close()
+
+
+class Reader:
+    """A consumer of one partition.
+
+    Args:
+      offset: the first that is read.
+    """
+
+    def __init__(self, subscription: Subscription, partition: Partition, offset: int) -> None:
+        self._subscription = subscription
+        self._partition = partition
+        self._consumer = subscription.consumer()
+        self.go_to(offset)
+
+    def go_to(self, offset: int) -> None:
+        """Reads on from another place."""
+        self.offset = offset
+        """What comes next: the one after the last message, or the end of the partition."""
+        self._consumer.assign([self._partition.at(offset)])
+
+    def read(self) -> messages.MessageBatch | None:
+        """The next batch; None when no message has come in time.
+
+        A batch never reaches over a multiple of `max_messages`, so that a backlog is cut alike
+        whenever it is read; at the end of the log, where batches are cut by time, it need not be.
+
+        Raises:
+          KafkaException: what the client cannot repair itself.
+        """
+        first, limit = self.offset, self._subscription.max_messages
+        found, lost = [], None
+        for message in self._consumer.consume(limit - first % limit, self._subscription.max_wait_s):
+            if message.error() is None:
+                found.append(_message(message))
+                self.offset = message.offset() + 1
+            else:
+                lost = self._recover(message) or lost
+        wanted = [message for message in found if message.offset < self._partition.stop]
+        if not wanted and lost is None:
+            return None
+        return messages.MessageBatch(*self._partition[:2], tuple(wanted), lost)
+
+    def _recover(self, message: Any) -> tuple[int, int] | None:
+        """Takes in the end of the log; goes on behind what retention has deleted."""
+        error, codes = message.error(), client().KafkaError
+        if error.code() == codes._PARTITION_EOF:
+            self.offset = max(self.offset, message.offset())
+            return None
+        low, high = self._consumer.get_watermark_offsets(self._partition.at(0), _CALL_TIMEOUT_S)
+        if error.code() != codes._AUTO_OFFSET_RESET or not self.offset < low <= high:
+            raise client().KafkaException(error)
+        lost = self.offset, min(low, self._partition.stop)
+        self.go_to(low)
+        return lost
+
+    def is_at_the_end(self) -> bool:
+        """Whether the broker says that there is nothing more; it may not answer."""
+        try:
+            place = self._partition.at(self.offset)
+            return bool(self._consumer.get_watermark_offsets(place, 1.0)[1] <= self.offset)
+        except client().KafkaException as error:
+            _LOG.warning("no word about %s: %s", self._partition, error)
+            return False
+
+    def close(self) -> None:
+        """Leaves the broker."""
+        self._consumer.close()
+
+
+def _message(message: Any) -> messages.Message:
+    kind, timestamp_ms = message.timestamp()
+    return messages.Message(
+        message.offset(),
+        timestamp_ms if kind else int(time.time() * 1000),
+        message.key(),
+        message.value(),
+        tuple(message.headers() or ()),
+    )

@@ -1,0 +1,46 @@
+"""The services that a test may ask for. Without Java and Maven it is skipped; in CI it fails."""
+
+import contextlib
+import os
+import sys
+
+import pytest
+import services
+
+
+@pytest.fixture(scope="session", autouse=True)
+def importable():
+    """Worker processes find the modules that lie beside the tests."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        yield
+
+
+def _had(get):
+    """What `get` gives; the test is skipped where it cannot be had, but never in CI."""
+    try:
+        return get()
+    except services.ServiceMissing as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def kafka():
+    """A broker on loopback; tests make topics of their own."""
+    with contextlib.ExitStack() as stack:
+        yield _had(lambda: stack.enter_context(services.kafka()))
+
+
+@pytest.fixture(scope="session")
+def flink():
+    """A cluster with one TaskManager of four slots."""
+    with contextlib.ExitStack() as stack:
+        yield _had(lambda: stack.enter_context(services.flink()))
+
+
+@pytest.fixture(scope="session")
+def prism():
+    """The path of the Prism runner."""
+    return _had(services.prism)

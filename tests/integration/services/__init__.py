@@ -1,0 +1,7 @@
+"""Real services on loopback for the tests and the demo: Apache Kafka, Apache Flink, Prism."""
+
+from services.broker import Kafka, kafka
+from services.cluster import Flink, flink
+from services.downloads import ServiceMissing, prism
+
+__all__ = ["Flink", "Kafka", "ServiceMissing", "flink", "kafka", "prism"]
