@@ -62,6 +62,8 @@ class Lane:
         self._limits = vendor.limits
         self._answers, self._retries = answers, retries or Retries()
         self._deadline_s, self._inbox = deadline_s, inbox
+        # Until it is kept, an answer would be lost in a kill as if the call were still in flight.
+        self._unkept = asyncio.Semaphore(share.max_in_flight)
 
     async def __aenter__(self) -> "Lane":
         await self._calls.__aenter__()
@@ -125,19 +127,33 @@ class Lane:
         attempts = Attempts(self._retries)
         while items:
             try:
-                answers = await self._calls.scan(items)
-                attempts.made()
-            except errors.VendorRefusedRequest:
-                raise
-            except errors.VendorError as error:
-                if isinstance(error, errors.VendorRefusedInput) and len(items) > 1:
-                    return await self._ask_apart(batch, items)
-                attempts.made(error)
-                answers = [protocol.Failed(error)] * len(items)
-            items = await self._settle(batch, items, answers, attempts)
+                async with self._unkept:
+                    items = await self._attempt(batch, items, attempts)
+            except errors.VendorRefusedInput:
+                return await self._ask_apart(batch, items)
             if items:
                 await self._calls.sleep(attempts.pause_s)
         return None
+
+    async def _attempt(
+        self, batch: "_Batch", items: Sequence[protocol.Item], attempts: Attempts
+    ) -> list[protocol.Item]:
+        """Sends one request and keeps its answer; returns the items that are to be sent again.
+
+        Raises:
+          VendorRefusedInput: the vendor refuses the request for one of its several items.
+        """
+        try:
+            answers = await self._calls.scan(items)
+            attempts.made()
+        except errors.VendorRefusedRequest:
+            raise
+        except errors.VendorError as error:
+            if isinstance(error, errors.VendorRefusedInput) and len(items) > 1:
+                raise
+            attempts.made(error)
+            answers = [protocol.Failed(error)] * len(items)
+        return await self._settle(batch, items, answers, attempts)
 
     async def _ask_apart(self, batch: "_Batch", items: Sequence[protocol.Item]) -> None:
         """Asks for the items of a refused request without those, or that half, at fault."""
