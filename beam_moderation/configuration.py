@@ -1,6 +1,6 @@
 """The operator's YAML files, checked against a pydantic model; errors name the line."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import fsspec
@@ -40,6 +40,9 @@ def parse_yaml(text: str, model: type[Model], name: str) -> Model:
         line = mark.line + 1 if mark else 1
         problem = getattr(error, "problem", None) or "not YAML"
         raise errors.ConfigurationError(f"{name}:{line}: {problem}") from error
+    for key in _repeated_keys(root):
+        line = key.start_mark.line + 1
+        raise errors.ConfigurationError(f"{name}:{line}: {key.value} stands here twice")
     return validate(value, model, lambda path: f"{name}:{_line(root, path)}")
 
 
@@ -58,6 +61,20 @@ def validate(value: object, model: type[Model], place: Callable[[Sequence[Any]],
         raise errors.ConfigurationError(
             ": ".join(part for part in [*where, message] if part)
         ) from error
+
+
+def _repeated_keys(node: yaml.Node | None) -> Iterator[yaml.Node]:
+    """Keys that a mapping has already: YAML's last one would win without a word."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, child in node.value:
+            if key.value in seen:
+                yield key
+            seen.add(key.value)
+            yield from _repeated_keys(child)
+    elif isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            yield from _repeated_keys(child)
 
 
 def _line(node: yaml.Node | None, path: Sequence[Any]) -> int:

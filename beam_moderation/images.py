@@ -172,7 +172,7 @@ class OpenedImage:
     """An image whose structure has been read, and none of its pixels.
 
     `width` and `height` are those of the first frame as stored: an orientation that turns it is
-    not applied to them. `frames_total` counts frames times tiles.
+    not applied to them. `frame_count` counts frames, `frames_total` frames times tiles.
     """
 
     def __init__(
@@ -184,9 +184,9 @@ class OpenedImage:
     ) -> None:
         self.format = image_format
         self.width, self.height = container.size
-        self._count = container.frames
+        self.frame_count = container.frames
         self._tiles = tile_count(self.width, self.height)
-        self.frames_total = self._count * self._tiles
+        self.frames_total = self.frame_count * self._tiles
         self._container, self._limits = container, limits
         self._image: Image.Image | None = image
         self._orientation = container.orientation
@@ -207,17 +207,33 @@ class OpenedImage:
         """
         return _guarded(self._frames(sampling, sufficient_size))
 
+    def first_frame(self, backdrop: str) -> Image.Image:
+        """The first frame at its full size, not cut into tiles: upright RGB.
+
+        Args:
+          backdrop: the colour behind it where it is not opaque.
+
+        Raises:
+          ImageBroken: the decoder gave up.
+          ImageTooManyPixels: decoding it passes a limit.
+        """
+        plan = {0: [0]}
+        with _decoder_errors():
+            self._check_work(plan)
+            _, picture = next(self._decoded(plan, None))
+            return next(pixels.upright_rgb(picture, self._orientation, (backdrop,)))
+
     def _frames(
         self, sampling: Sampling, sufficient_size: tuple[int, int] | None
     ) -> Iterator[Frame]:
-        plan = _plan(self._count, self._tiles, sampling)
+        plan = _plan(self.frame_count, self._tiles, sampling)
         self._check_work(plan)
         for number, picture in self._decoded(plan, sufficient_size):
             for tile in plan[number]:
                 piece = picture if self._tiles == 1 else picture.crop(self._box(picture, tile))
                 for rgb in pixels.upright_rgb(piece, self._orientation, sampling.backdrops):
                     # An animation's next frame is drawn over the one before.
-                    shared = rgb is picture and self._count > 1
+                    shared = rgb is picture and self.frame_count > 1
                     yield Frame(number * self._tiles + tile, rgb.copy() if shared else rgb)
                     del rgb
 

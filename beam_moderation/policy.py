@@ -20,21 +20,25 @@ Score = Annotated[float, pydantic.Field(ge=0, le=1)]
 class Threshold(pydantic.BaseModel):
     """Scores of at least `block` block, of at least `review` go to a person, lower ones pass.
 
-    The word `pass` in place of the two numbers stands for a label that always passes.
+    In a policy file the word `pass` in place of the numbers makes a label pass at any score.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(frozen=True)
 
     review: Score | None = None
     block: Score | None = None
+    always_pass: bool = False
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _written(cls, value: object) -> object:
         if value == "pass":
-            return {"review": None}
-        if not isinstance(value, dict) or not value:
+            return {"always_pass": True}
+        if not isinstance(value, dict) or not value or not {*value} <= {"review", "block"}:
             raise ValueError("expected `pass`, or thresholds such as {review: 0.5, block: 0.9}")
+        for name, score in value.items():
+            if isinstance(score, bool) or not isinstance(score, (int, float)):
+                raise ValueError(f"{name} is a number from 0 to 1, not {score!r}")
         return value
 
     @pydantic.model_validator(mode="after")
@@ -82,7 +86,7 @@ class Policy:
     not in [0, 1], go to `review`. Two policies with equal content have the same `version`.
     """
 
-    def __init__(self, document: Mapping[str, object]) -> None:
+    def __init__(self, document: "Mapping[str, object] | _Document") -> None:
         self._document = configuration.validate(document, _Document, lambda _: "policy")
         self.version = _version(self._document)
         """The first 12 hexadecimal digits of the SHA-256 of the policy's content."""
@@ -92,7 +96,7 @@ class Policy:
         """The policy that is part of the package (`default_policy.yaml`)."""
         text = resources.files("beam_moderation").joinpath("default_policy.yaml").read_text()
         document = configuration.parse_yaml(text, _Document, "default_policy.yaml")
-        return cls(document.model_dump())
+        return cls(document)
 
     @classmethod
     def from_yaml(cls, url: str) -> "Policy":
@@ -101,7 +105,7 @@ class Policy:
         Raises:
           ConfigurationError: one line that names the line of the file and the mistake.
         """
-        return cls(configuration.read_yaml(url, _Document).model_dump())
+        return cls(configuration.read_yaml(url, _Document))
 
     @property
     def words(self) -> Mapping[str, Sequence[str]]:

@@ -5,7 +5,6 @@ Progress is read from the tables themselves, so it is the same whatever runner d
 
 import threading
 import time
-from collections.abc import Collection
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -20,23 +19,21 @@ class Progress:
     """A live line on a terminal, a plain line every ten seconds elsewhere.
 
     Args:
-      files: the references files of this job; commits of other jobs in the folder do not count.
+      run_id: of this job; what other runs committed does not count.
       total: the references of this job.
     """
 
-    def __init__(
-        self, console: Console, written: tables.Tables, files: Collection[str], total: int
-    ) -> None:
+    def __init__(self, console: Console, written: tables.Tables, run_id: str, total: int) -> None:
         self._console, self._tables, self._total = console, written, total
-        self._files = set(files)
+        self._run_id = run_id
         self._seen: set[str] = set()
         self._done = self._dead = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def __enter__(self) -> "Progress":
-        self._look()
-        self._done_before, self._started = self._done, time.monotonic()
+        self._seen = self._tables.batch_ids()
+        self._resumes, self._started = bool(self._seen), time.monotonic()
         self._thread.start()
         return self
 
@@ -59,18 +56,18 @@ class Progress:
         for batch_id in self._tables.batch_ids() - self._seen:
             self._seen.add(batch_id)
             commit = self._tables.commit(batch_id)
-            if commit and commit.source.rpartition("#")[0] in self._files:
+            if commit and commit.run_id == self._run_id:
                 self._done += commit.references
                 self._dead += commit.dead_letters
 
     def _line(self) -> str:
-        done = min(self._done, self._total)
         elapsed = time.monotonic() - self._started
-        rate = (done - self._done_before) / elapsed if elapsed else 0
-        left = f"{_clock((self._total - done) / rate)} left" if rate else "…"
+        rate = self._done / elapsed if elapsed else 0
+        known = rate and not self._resumes
+        left = f" · {_clock((self._total - self._done) / rate)} left" if known else ""
         return (
-            f"{done:,} / {self._total:,} references · {rate:.1f}/s · "
-            f"{self._dead:,} dead letters · {left}"
+            f"{self._done:,} / {self._total:,} references · {rate:.1f} images/s · "
+            f"{self._dead:,} dead letters{left}"
         )
 
 
@@ -85,7 +82,7 @@ def print_summary(console: Console, summary: metrics.Summary, elapsed_s: float, 
     _print_scenes(console, summary)
     _print_dead_letters(console, summary)
     fresh = summary.references - summary.resumed
-    rate = f" · {fresh / elapsed_s:.1f} references/s" if fresh else ""
+    rate = f" · {fresh / elapsed_s:.1f} images/s" if fresh else ""
     resumed = f" · {summary.resumed:,} were there already" if summary.resumed else ""
     billed = f" · {summary.billed_units:,} billed units" if summary.billed_units else ""
     console.print(

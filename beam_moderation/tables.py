@@ -84,6 +84,17 @@ class Tables:
     def _path(self, *parts: str) -> str:
         return posixpath.join(self._root, *parts)
 
+    def create(self) -> None:
+        """Makes the folder, so that one that cannot be written to is known before the work.
+
+        Raises:
+          ConfigurationError: it cannot be made.
+        """
+        try:
+            self._fs.makedirs(self._path("_batches"), exist_ok=True)
+        except OSError as error:
+            raise errors.ConfigurationError(f"cannot write to {self.url}: {error}") from error
+
     def write(self, outcome: records.OutcomeBatch) -> Commit:
         """Writes a batch, or finishes what an earlier attempt committed. May be repeated."""
         commit = self.commit(outcome.id) or self._commit(outcome)

@@ -34,6 +34,8 @@ class Prepared:
         default_factory=lambda: dict.fromkeys(("sha256", "bytes", "width", "height", "format"))
     )
     note: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    frames_total: int = 1
+    """The image's own where it was fetched here; a URL's nobody tells."""
 
 
 Preparation: TypeAlias = Prepared | records.DeadLetter
@@ -126,6 +128,7 @@ class VendorWorker:
                 "format": fitted.image.format,
             },
             fitted.note,
+            fitted.image.frame_count,
         )
 
     def _rows(
@@ -179,7 +182,7 @@ class VendorWorker:
             findings=list(verdict.findings),
             frame=0,
             frames_judged=1,
-            frames_total=1,
+            frames_total=prepared.frames_total,
             task_id=answer.task_id,
             request_id=answer.request_id,
             detail=json.dumps({**verdict.detail, **prepared.note}, ensure_ascii=False),

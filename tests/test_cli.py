@@ -121,6 +121,45 @@ def test_no_judge_is_a_mistake(monkeypatch, capsys, sample):
     assert "name at least one --scanner or --model" in capsys.readouterr().err
 
 
+def test_a_job_that_fails_is_one_line_and_2(sample):
+    path = sample / "references.parquet"
+    damaged = bytearray(path.read_bytes())
+    damaged[30:200] = bytes(170)
+    path.write_bytes(damaged)
+    ended = subprocess.run(
+        [*PROGRAM, *map(str, backfill(sample))], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "references.parquet" in ended.stderr
+
+
+@pytest.mark.parametrize("after_s", [0.2, 0.6, 1.2])
+def test_an_early_ctrl_c_is_one_line_and_130(sample, after_s):
+    process = subprocess.Popen(
+        [*PROGRAM, *map(str, backfill(sample))], stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    if after_s > 0.2:  # before that Python itself is starting
+        assert process.returncode == 130
+        assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("wrong", [["--interval", "0"], ["--local-root", "nosuch"]])
+def test_a_wrong_value_is_one_line_and_2(monkeypatch, capsys, sample, wrong):
+    assert run(monkeypatch, *backfill(sample, *wrong)) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_known_before_the_work(monkeypatch, capsys, sample):
+    (sample / "taken").write_text("")
+    assert run(monkeypatch, *backfill(sample, "--out", sample / "taken")) == 2
+    assert "cannot write to" in capsys.readouterr().err
+
+
 def many(folder, count):
     """References to one picture under many ids."""
     (folder / "a.png").write_bytes(picture(40, (600, 600)))
@@ -177,7 +216,7 @@ def test_a_backfill_killed_at_random_and_restarted_is_whole_and_nothing_doubles(
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         break
-    kept = int(out.split("dead letters · ")[1].split(" were there")[0])
+    kept = int(out.split("dead letters · ")[1].split(" were there")[0].replace(",", ""))
     assert kept == before * 8
     tables = tmp_path / "out"
     images = duckdb.sql(

@@ -73,6 +73,7 @@ def backfill(
     local_root: options.LocalRoots = [],  # noqa: B006
     bucket: options.Buckets = [],  # noqa: B006
     allow_host: options.AllowHosts = [],  # noqa: B006
+    allow_network: options.AllowNetworks = [],  # noqa: B006
     timeout: options.Timeout = _LIMITS.deadline_s,
     max_bytes: options.MaxBytes = _LIMITS.max_bytes,
 ) -> None:
@@ -85,7 +86,10 @@ def backfill(
     files = parquet_files.list_files(references_url, {})
     total = sum(parquet_files.check_columns(file, columns.names(), {}) for file in files)
     written, run_id = tables.Tables(out), runs.new_run_id()
-    fetcher = options.make_fetcher(local_root, bucket, allow_host, timeout, max_bytes)
+    written.create()
+    fetcher = options.make_fetcher(
+        local_root, bucket, allow_host, allow_network, timeout, max_bytes
+    )
     moderation: moderate.ModerateWithModel | vendor_moderation.ModerateWithVendor
     if vendor is None:
         judges, rules = options.make_judges(scanner, model, gpu, policy)
@@ -137,6 +141,6 @@ def backfill(
             sinks.WriteParquet(written),
         ],
         beam_options,
-        progress.Progress(Console(stderr=True), written, files, total),
+        progress.Progress(Console(stderr=True), written, run_id, total),
         out,
     )

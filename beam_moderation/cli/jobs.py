@@ -1,6 +1,7 @@
 """Runs a pipeline under the eyes of a user: progress, summary, and errors in one line."""
 
 import os
+import re
 import shlex
 import sys
 import time
@@ -13,9 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
 from beam_moderation import errors, metrics, progress
-
-INTERRUPTED = 130
-"""The exit code of what Ctrl-C ended: 128 and the number of the signal."""
+from beam_moderation.cli import INTERRUPTED
 
 
 def run(
@@ -67,6 +66,8 @@ def _in_thread(function: Callable[[], Any]) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """The last line of what a runner reports: the exception at the end of its traceback."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    """The exception at the end of the traceback that a runner reports, without its step's name."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("[while", "File", "^", "~"))]
+    reason = re.sub(r"\s*\[while running [^]]*\]", "", told[-1] if told else type(error).__name__)
+    return re.sub(r"^[\w.]+\.(\w+): ", "", reason)

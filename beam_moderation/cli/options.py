@@ -71,6 +71,14 @@ AllowHosts = Annotated[
         help="Host that may be fetched from though its address is internal. Repeatable.",
     ),
 ]
+AllowNetworks = Annotated[
+    list[str],
+    typer.Option(
+        "--allow-network",
+        metavar="CIDR",
+        help="Internal network that may be fetched from, as 10.1.0.0/16. Repeatable.",
+    ),
+]
 Timeout = Annotated[
     float, typer.Option(metavar="SECONDS", help="From connecting to an image's last byte.")
 ]
@@ -118,6 +126,7 @@ def make_fetcher(
     roots: Sequence[str],
     buckets: Sequence[str],
     hosts: Sequence[str],
+    networks: Sequence[str],
     timeout_s: float,
     max_bytes: int,
 ) -> fetch.Fetcher:
@@ -126,10 +135,13 @@ def make_fetcher(
     Raises:
       ConfigurationError: one of them cannot be had.
     """
+    for root in roots:
+        if not pathlib.Path(root).is_dir():
+            raise errors.ConfigurationError(f"--local-root {root} is no folder")
     table = filesystems.Filesystems.of(
         roots=roots,
         buckets=buckets,
-        policy=addresses.AddressPolicy(allow_hosts=tuple(hosts)),
+        policy=addresses.AddressPolicy(allow_hosts=tuple(hosts), allow_networks=tuple(networks)),
         base=f"{pathlib.Path(roots[0]).absolute().as_uri()}/" if roots else None,
     )
     return fetch.Fetcher(table, fetch.FetchLimits(deadline_s=timeout_s, max_bytes=max_bytes))

@@ -149,7 +149,12 @@ def make_quota(
     name: str, calls: int | None, images: int | None, in_flight: int | None, lanes: int
 ) -> quota.Quota:
     """The quota that was given, and the vendor's documented one for what was not."""
-    return quota.Quota(calls or CALLS_PER_SECOND[name], images, in_flight or IN_FLIGHT[name], lanes)
+    return quota.Quota(
+        calls or CALLS_PER_SECOND[name],
+        images or IMAGES_PER_SECOND.get(name),
+        in_flight or IN_FLIGHT[name],
+        lanes,
+    )
 
 
 def make_moderation(

@@ -1,22 +1,29 @@
 """Any judge as a `ModelHandler` of Beam's `RunInference`."""
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from apache_beam.ml.inference import base
-from PIL import Image, ImageOps
+from PIL import Image
 
-from beam_moderation import judges
+from beam_moderation import images, judges
 
 Example = bytes | Image.Image
 """An encoded image, or a frame: RGB and upright."""
 
 
-def decode(content: bytes) -> Image.Image:
-    """The first frame of an encoded image, upright and RGB, with Pillow's own limits."""
-    with Image.open(io.BytesIO(content)) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+def decode(content: bytes, limits: images.ImageLimits | None = None) -> Image.Image:
+    """The first frame of an encoded image: whole, upright, RGB, on white where it is not opaque.
+
+    The other frames of an animation are not looked at; `ModerateWithModel` samples them.
+
+    Args:
+      limits: the default ones where none are given.
+
+    Raises:
+      ImageError: it is no image of a format that is allowed, is above a limit, or broken.
+    """
+    return images.open_image(content, limits or images.ImageLimits()).first_frame("white")
 
 
 class JudgeHandler(base.ModelHandler[Example, base.PredictionResult, judges.Judge]):
@@ -29,7 +36,7 @@ class JudgeHandler(base.ModelHandler[Example, base.PredictionResult, judges.Judg
 
     Args:
       model: the judge.
-      decode: bytes to a frame.
+      decode: bytes to a frame; `functools.partial(decode, limits=…)` for other limits.
     """
 
     def __init__(

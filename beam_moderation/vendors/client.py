@@ -167,5 +167,7 @@ def _tracing() -> aiohttp.TraceConfig:
         _current.get().writing()
 
     trace = aiohttp.TraceConfig()
+    # Headers wait for the body, which before Python 3.12 is written in a later step of the loop.
     trace.on_request_headers_sent.append(writing)
+    trace.on_request_chunk_sent.append(writing)
     return trace

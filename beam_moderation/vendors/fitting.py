@@ -17,7 +17,12 @@ _SHRINK = 0.7
 """The step, in each direction, by which a picture shrinks until its bytes fit."""
 
 _SMALLEST_SIDE = 256
-"""Vendors advise against smaller pictures (help.aliyun.com/document_detail/70292.html)."""
+"""Vendors advise against smaller pictures (help.aliyun.com/document_detail/70292.html), so none is
+shrunk to one: what cannot be seen any more would pass."""
+
+_BACKDROP = "white"
+"""Behind what is not opaque, as JPEG has no transparency. One picture is sent, not one for each
+backdrop that a model is shown; the note says on which."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +35,14 @@ class Fitted:
 
 
 def fit(data: bytes, limits: protocol.Limits, allowed: bool) -> Fitted:
-    """The image itself where it fits, else, where that is allowed, a JPEG of its first frame.
+    """The image itself where it fits, else, where that is allowed, a JPEG of the whole picture.
+
+    A JPEG is upright, and on white where the image is not opaque.
 
     Raises:
       ImageError: the bytes are not an image.
-      VendorRefusedInput: it does not fit, and may not or cannot be made to.
+      VendorRefusedInput: it does not fit, and may not or cannot be made to. An image of several
+        frames cannot: the vendor would see one of them, and the others would pass unseen.
     """
     image = images.open_image(data, images.ImageLimits())
     problem = _problem(image, len(data), limits)
@@ -42,49 +50,49 @@ def fit(data: bytes, limits: protocol.Limits, allowed: bool) -> Fitted:
         return Fitted(data, image, {})
     if not allowed:
         raise errors.VendorRefusedInput(problem)
+    if image.frame_count > 1:
+        raise errors.VendorRefusedInput(f"{problem}; not made to fit: {image.frame_count} frames")
     made, size = _as_jpeg(image, limits)
-    return Fitted(made, image, {"fitted": {"why": problem, "format": "JPEG", "size": list(size)}})
+    done = {"why": problem, "format": "JPEG", "size": list(size), "backdrop": _BACKDROP}
+    return Fitted(made, image, {"fitted": done})
 
 
-def _problem(image: images.OpenedImage, size: int, limits: protocol.Limits) -> str | None:
+def _problem(image: images.OpenedImage, length: int, limits: protocol.Limits) -> str | None:
     """What of an image the vendor does not take; None where it takes it."""
-    max_bytes = _max_bytes(limits)
     if image.format not in limits.formats:
         return f"format {image.format}"
-    if size > max_bytes:
-        return f"{size} bytes, above {max_bytes}"
-    if max(image.width, image.height) > _max_side(limits):
-        return f"{image.width}x{image.height} pixels, above {limits.max_side} a side"
-    if limits.max_pixels is not None and image.width * image.height > limits.max_pixels:
-        return f"{image.width}x{image.height} pixels, above {limits.max_pixels}"
+    return _excess(length, image.width, image.height, limits)
+
+
+def _excess(length: int, width: int, height: int, limits: protocol.Limits) -> str | None:
+    """What of an encoded picture is above a limit; None where nothing is."""
+    max_bytes = min(limits.max_bytes, limits.max_inline_bytes or limits.max_bytes)
+    if length > max_bytes:
+        return f"{length} bytes, above {max_bytes}"
+    if limits.max_side is not None and max(width, height) > limits.max_side:
+        return f"{width}x{height} pixels, above {limits.max_side} a side"
+    if limits.max_pixels is not None and width * height > limits.max_pixels:
+        return f"{width}x{height} pixels, above {limits.max_pixels}"
     return None
-
-
-def _max_bytes(limits: protocol.Limits) -> int:
-    return min(limits.max_bytes, limits.max_inline_bytes or limits.max_bytes)
-
-
-def _max_side(limits: protocol.Limits) -> float:
-    return limits.max_side or float("inf")
 
 
 def _as_jpeg(
     image: images.OpenedImage, limits: protocol.Limits
 ) -> tuple[bytes, tuple[int, int]]:
-    """The first frame as a JPEG that fits, and its width and height."""
-    picture = next(image.frames(images.Sampling(max_frames=1))).image
-    while min(picture.size) >= 1:
+    """The whole picture as a JPEG that fits, and its width and height."""
+    picture = image.first_frame(_BACKDROP)
+    made = _encoded(picture)
+    while _excess(len(made), *picture.size, limits):
+        picture = _shrunk(picture)
         made = _encoded(picture)
-        fits = len(made) <= _max_bytes(limits) and max(picture.size) <= _max_side(limits)
-        pixels = limits.max_pixels or float("inf")
-        if fits and picture.width * picture.height <= pixels:
-            return made, picture.size
-        if max(picture.size) * _SHRINK < _SMALLEST_SIDE:
-            break
-        picture = picture.resize(
-            (max(1, int(picture.width * _SHRINK)), max(1, int(picture.height * _SHRINK)))
-        )
-    raise errors.VendorRefusedInput("cannot be made small enough")
+    return made, picture.size
+
+
+def _shrunk(picture: Image.Image) -> Image.Image:
+    width, height = (int(side * _SHRINK) for side in picture.size)
+    if min(width, height) < _SMALLEST_SIDE:
+        raise errors.VendorRefusedInput("cannot be made small enough and still be seen")
+    return picture.resize((width, height))
 
 
 def _encoded(picture: Image.Image) -> bytes:
