@@ -45,6 +45,7 @@ bench: $(VENV)/dev.installed ## the benchmarks, as ratios against a baseline of 
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/fetch.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/isolation.py
 	$(BIN)/python benchmarks/poison.py
 
 notebook: $(VENV)/dev.installed ## runs the notebook over the demo's tables

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from beam_moderation import (
     tables,
     worker,
 )
+
+_SCENE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +114,8 @@ class ModerateWithModel(beam.PTransform):
       A PCollection of `OutcomeBatch`.
 
     Raises:
-      ConfigurationError: there is no judge, or two are the same.
+      ConfigurationError: there is no judge, two are the same, or one has a scene whose name is not
+        made of letters, digits, `_` and `-`.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class ModerateWithModel(beam.PTransform):
             raise errors.ConfigurationError("name at least one model or scanner")
         if len({judge.provider for judge in judges}) < len(judges):
             raise errors.ConfigurationError("the same model or scanner is named twice")
+        _check_scenes(judges)
         self._job = _ModelJob(
             tuple(judges),
             policy or _default_policy(),
@@ -149,6 +154,16 @@ class ModerateWithModel(beam.PTransform):
         return batches | "Moderate" >> beam.ParDo(
             _ModelFn(self._job, self._resume_from)
         ).with_output_types(records.OutcomeBatch)
+
+
+def _check_scenes(judges: Sequence[judges.Judge]) -> None:
+    """Scenes are parts of counters' names, and of files'."""
+    for judge in judges:
+        for scene in judge.labels:
+            if not _SCENE.fullmatch(scene):
+                raise errors.ConfigurationError(
+                    f"a scene is letters, digits, _ and -: {scene!r} of {judge.provider}"
+                )
 
 
 def _default_policy() -> policy.Policy:

@@ -5,9 +5,11 @@ The command `beam-moderation backfill` runs the same transforms with progress an
 
 import argparse
 import logging
+import pathlib
+from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 import beam_moderation as bm
 from beam_moderation import scanners
@@ -26,22 +28,45 @@ class BackfillOptions(PipelineOptions):
         parser.add_argument(
             "--model", action="append", default=[], help="manifest of an ONNX model"
         )
+        parser.add_argument(
+            "--local_root",
+            action="append",
+            default=[],
+            help="folder whose files may be read; relative references start in the first",
+        )
         parser.add_argument("--policy", help="a YAML file; the package's own where none is given")
+
+
+def make_options(arguments: Sequence[str] | None) -> PipelineOptions:
+    """Beam's options; the runner is its embedded one where none is named.
+
+    Beam's own default is Prism wherever that can be downloaded.
+    """
+    options = PipelineOptions(arguments, save_main_session=False)
+    standard = options.view_as(StandardOptions)
+    standard.runner = standard.runner or "FnApiRunner"
+    return options
+
+
+def make_fetcher(roots: Sequence[str]) -> bm.Fetcher:
+    """Reads the public web, and the files below the roots."""
+    base = f"{pathlib.Path(roots[0]).absolute().as_uri()}/" if roots else None
+    return bm.Fetcher(bm.Filesystems.of(roots=roots, base=base))
 
 
 def run(arguments: list[str] | None = None) -> None:
     """Builds the pipeline and runs it to its end."""
-    options = PipelineOptions(arguments, save_main_session=False)
+    options = make_options(arguments)
     chosen = options.view_as(BackfillOptions)
     judges: list[bm.Judge] = [bm.OnnxModel.from_manifest(url) for url in chosen.model]
     judges += [scanners.by_name(name) for name in chosen.scanner]
     policy = bm.Policy.from_yaml(chosen.policy) if chosen.policy else None
-    tables = bm.Tables(chosen.out)
+    fetcher, tables = make_fetcher(chosen.local_root), bm.Tables(chosen.out)
     with beam.Pipeline(options=options) as pipeline:
         (
             pipeline
             | bm.ReadReferencesFromParquet(chosen.references)
-            | bm.ModerateWithModel(judges, policy=policy, resume_from=tables)
+            | bm.ModerateWithModel(judges, policy=policy, fetcher=fetcher, resume_from=tables)
             | bm.WriteParquet(tables)
         )
 

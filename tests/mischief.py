@@ -7,15 +7,16 @@ import os
 import signal
 import sys
 
-EXIT, SEGFAULT, LOOP, EXHAUST, RAISE, UNPICKLABLE = 1, 2, 3, 4, 5, 6
+EXIT, SEGFAULT, LOOP, EXHAUST, RAISE, UNPICKLABLE, KILL = range(1, 8)
 
 CODES = {
     EXIT: "decoder-crashed",
     SEGFAULT: "decoder-crashed",
     LOOP: "decoder-timeout",
     EXHAUST: "image-broken",
+    KILL: "decoder-crashed",
 }
-"""The dead letter that each is to end as."""
+"""The dead letter that each is to end as. `KILL` is what a kernel does that is out of memory."""
 
 HEAVY = {"apache_beam", "onnxruntime", "pyarrow", "grpc", "rapidocr", "zxingcpp"}
 
@@ -45,6 +46,7 @@ DEEDS = {
     EXHAUST: _exhaust,
     RAISE: _raise,
     UNPICKLABLE: lambda: lambda: None,
+    KILL: lambda: os.kill(os.getpid(), signal.SIGKILL),
 }
 
 

@@ -142,7 +142,11 @@ def test_what_cannot_travel_is_an_error_and_not_a_crash(isolated):
 
 @pytest.mark.parametrize(
     ("deed", "message"),
-    [(mischief.EXIT, "exited with 7"), (mischief.SEGFAULT, "ended by SIGSEGV")],
+    [
+        (mischief.EXIT, "exited with 7"),
+        (mischief.SEGFAULT, "ended by SIGSEGV"),
+        (mischief.KILL, "ended by SIGKILL"),
+    ],
 )
 def test_a_crash_says_how_the_decoder_ended_and_the_next_image_is_decoded(isolated, deed, message):
     decoder = isolated()

@@ -8,6 +8,7 @@ import pickle
 import weakref
 
 import apache_beam as beam
+import bombs
 import fsspec
 import networks
 import numpy as np
@@ -703,6 +704,23 @@ class TestModelHandler:
         judge = handler.load_model()
         one, two = handler.run_inference([flat(255, 0, 0), self.encoded(255)], judge)
         assert one == two
+
+    @pytest.mark.parametrize(
+        ("content", "error"),
+        [
+            (b"<html>", errors.FormatUnsupported),
+            (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", errors.FormatUnsupported),
+            (bombs.png_one_bit(), errors.ImageTooManyPixels),
+        ],
+        ids=["page", "postscript", "bomb"],
+    )
+    def test_bytes_are_held_against_the_formats_and_limits_of_images(
+        self, tmp_path, content, error
+    ):
+        digest = networks.channel_means(tmp_path / "m.onnx")
+        handler = models.model_handler(models.OnnxModel(manifest(tmp_path / "m.onnx", digest)))
+        with pytest.raises(error):
+            handler.run_inference([content], handler.load_model())
 
     def test_sizes_are_those_of_what_came(self, tmp_path):
         digest = networks.channel_means(tmp_path / "m.onnx")

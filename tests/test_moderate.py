@@ -232,3 +232,11 @@ def test_event_times_and_windows_of_batches_stay(references):
 def test_no_judge_or_the_same_one_twice_is_a_mistake(judges):
     with pytest.raises(errors.ConfigurationError):
         bm.ModerateWithModel(judges)
+
+
+@pytest.mark.parametrize("scene", ["", "a/b", "a b", "a\n", "\N{GREEK SMALL LETTER ALPHA}"])
+def test_scene_that_cannot_be_in_the_name_of_a_counter_is_a_mistake(scene):
+    judge = Brightness()
+    judge.labels = {"brightness": frozenset({"normal"}), scene: frozenset({"normal"})}
+    with pytest.raises(errors.ConfigurationError, match="letters, digits, _ and -: .* of "):
+        bm.ModerateWithModel([judge])

@@ -221,7 +221,37 @@ def test_what_is_over_the_limits_is_made_to_fit_with_a_note(emulate, tmp_path, n
     assert suggestions(tmp_path / "out") == truths(name, sent)
     notes = {row.data_id: json.loads(row.detail) for row in rows(tmp_path / "out", "scenes")}
     assert "bytes, above" in notes["large"]["fitted"]["why"]
-    assert notes["other"]["fitted"] == {"why": "format TIFF", "format": "JPEG", "size": [16, 16]}
+    assert notes["other"]["fitted"] == {
+        "why": "format TIFF",
+        "format": "JPEG",
+        "size": [16, 16],
+        "backdrop": "white",
+    }
+
+
+def animation(kind):
+    with io.BytesIO() as file:
+        first, *others = [Image.new("RGB", (300, 300), shade) for shade in ("red", "green", "blue")]
+        first.save(file, kind, save_all=True, append_images=others)
+        return file.getvalue()
+
+
+def test_frames_are_told_where_they_are_known_and_never_cut_to_make_an_image_fit(emulate, tmp_path):
+    running = emulate("alibaba")
+    for data_id in ("GIF", "TIFF"):
+        (tmp_path / data_id).write_bytes(animation(data_id))
+    places = {"GIF": "GIF", "TIFF": "TIFF", "url": urls(1)[0]}
+    references = write_references(tmp_path / "r.parquet", places)
+    vendor = vendor_at("alibaba", running.url)
+    run(references, tmp_path / "out", vendor, fit=True, **reading(tmp_path))
+    found = rows(tmp_path / "out", "scenes")
+    assert {(row.data_id, row.frames_judged, row.frames_total) for row in found} == {
+        ("GIF", 1, 3),
+        ("url", 1, 1),
+    }
+    (dead,) = rows(tmp_path / "out", "dead_letters")
+    assert (dead.data_id, dead.code) == ("TIFF", "vendor-refused-input")
+    assert "TIFF" not in running.stats()["judged_per_data_id"]
 
 
 LABELS = {"normal": "pass", "sexy": {"block": 0.1}, "porn": "pass"}

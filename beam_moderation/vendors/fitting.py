@@ -76,9 +76,7 @@ def _excess(length: int, width: int, height: int, limits: protocol.Limits) -> st
     return None
 
 
-def _as_jpeg(
-    image: images.OpenedImage, limits: protocol.Limits
-) -> tuple[bytes, tuple[int, int]]:
+def _as_jpeg(image: images.OpenedImage, limits: protocol.Limits) -> tuple[bytes, tuple[int, int]]:
     """The whole picture as a JPEG that fits, and its width and height."""
     picture = image.first_frame(_BACKDROP)
     made = _encoded(picture)

@@ -35,6 +35,11 @@ def run(script, *arguments):
             ["bound", "documented", "python", "command", "command-int8"],
         ),
         ("memory.py", ["--images", 40, "--times", 2, "--rounds", 1], ["once", "many", "bomb"]),
+        (
+            "isolation.py",
+            ["--images", 40, "--rounds", 1, "--slices", 3],
+            ["fp32", "int8", "here", "isolated"],
+        ),
         ("overhead.py", ["--references", 400, "--rounds", 1], ["read", "moderate", "write"]),
     ],
 )
