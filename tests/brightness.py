@@ -17,7 +17,7 @@ def mean(frame):
 
 
 class Brightness:
-    """Finds `bright` with the mean as its score; raises on a frame of exactly the mean `refuses`."""
+    """Finds `bright` with the mean as its score; raises on a frame of the mean `refuses`."""
 
     provider = "brightness@1"
     sufficient_size = (8, 8)

@@ -238,5 +238,5 @@ def test_no_judge_or_the_same_one_twice_is_a_mistake(judges):
 def test_scene_that_cannot_be_in_the_name_of_a_counter_is_a_mistake(scene):
     judge = Brightness()
     judge.labels = {"brightness": frozenset({"normal"}), scene: frozenset({"normal"})}
-    with pytest.raises(errors.ConfigurationError, match="letters, digits, _ and -: .* of "):
+    with pytest.raises(errors.ConfigurationError, match=r"letters, digits, _ and -: .* of "):
         bm.ModerateWithModel([judge])

@@ -21,7 +21,7 @@ from brightness import picture
 
 import beam_moderation as bm
 from beam_moderation import cli, errors, fetch, filesystems, images, records, references, sources
-from beam_moderation.cli import options, vendors
+from beam_moderation.cli import commands, options, vendors
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 ROOT = pathlib.Path(__file__).parent.parent
@@ -30,7 +30,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("
 A_DOCUMENT = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
 )
-COMMANDS = typer.main.get_command(cli.app).commands
+COMMANDS = typer.main.get_command(commands.app).commands
 
 
 def blocks(document, language):
