@@ -1,6 +1,6 @@
 """A job's use of its quota, measured where its calls leave and where they come in.
 
-Each rate is held for `BEAM_MODERATION_QUOTA_SECONDS` (20; with 60 it is the minute of the promise).
+Each rate is held for `BEAM_MODERATION_QUOTA_SECONDS` (15; with 60 it is the minute of the promise).
 No second may have more than the quota. Where calls leave that is exact. The emulator takes about
 two milliseconds for a call, so at 300 a second it sees some of them late, and then bunched: there a
 few more in a second are the emulator's. How much of the quota is used is printed (`pytest -rP`);
@@ -22,7 +22,7 @@ from beam_moderation.quota import Quota
 
 pytestmark = pytest.mark.integration
 
-SECONDS = float(os.environ.get("BEAM_MODERATION_QUOTA_SECONDS", "20"))
+SECONDS = float(os.environ.get("BEAM_MODERATION_QUOTA_SECONDS", "15"))
 FLOORS = {5: 0.95, 50: 0.9, 300: 0.5}
 """By calls a second, the part of the quota that must be used even on a busy machine."""
 
@@ -87,22 +87,22 @@ def never_late():
 
 @pytest.fixture
 def left(monkeypatch):
-    """The moments at which the calls of this process left, each with its images."""
-    moments = []
+    """The calls of this process that left."""
+    turns = {}
     sent = quota.Turn.sent
 
     def noted(turn):
         sent(turn)
-        moments.append((turn.left_at, turn.images))
+        turns[turn] = None
 
     monkeypatch.setattr(quota.Turn, "sent", noted)
-    return moments
+    return turns
 
 
-def busiest_second(moments):
-    """The most calls, and the most images, in any second."""
+def busiest_second(turns):
+    """The most calls, and the most images, that left in any second."""
     window, images, most_calls, most_images = collections.deque(), 0, 0, 0
-    for at, count in sorted(moments):
+    for at, count in sorted((turn.left_at, turn.images) for turn in turns):
         window.append((at, count))
         images += count
         while window[0][0] <= at - 1:
