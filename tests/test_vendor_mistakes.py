@@ -10,7 +10,7 @@ import time
 
 import apache_beam as beam
 import pytest
-from apache_beam.internal import cloudpickle_pickler
+from apache_beam.internal.cloudpickle import cloudpickle
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.transforms.display import DisplayData
 from vendor_jobs import by_id, run, vendor_at, write_references
@@ -167,7 +167,7 @@ def told_by(transform):
             payload = beam_runner_api_pb2.ParDoPayload.FromString(node.spec.payload)
             told.append(bz2.decompress(base64.b64decode(payload.do_fn.payload)))
     shown = [item.get_dict() for item in DisplayData.create_from(transform).items]
-    return b"".join([*told, cloudpickle_pickler.dumps(transform), repr(shown).encode()])
+    return b"".join([*told, cloudpickle.dumps(transform), repr(shown).encode()])
 
 
 @EVERY_VENDOR

@@ -1,18 +1,14 @@
 """Where delivered results are kept: a folder, which is a pipeline's inbox, or a Kafka topic."""
 
 import collections
-import contextlib
-import os
 import posixpath
 import threading
-import uuid
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
-from beam_moderation import errors, records
+from beam_moderation import durable_files, errors, records
 
 _REMEMBERED = 100_000
 _DELIVERY_TIMEOUT_S = 10.0
@@ -78,9 +74,7 @@ class Folder:
           ConfigurationError: nothing can be written there.
         """
         try:
-            self._fs.makedirs(self._root, exist_ok=True)
-            if isinstance(self._fs, LocalFileSystem):
-                _sync(os.path.dirname(self._root))
+            durable_files.make_folder(self._fs, self._root)
         except OSError as error:
             raise errors.ConfigurationError(f"cannot write to {self._url}: {error}") from error
 
@@ -90,45 +84,13 @@ class Folder:
         return found
 
     def keep(self, task_id: str, content: bytes) -> None:
-        """Keeps a result; object stores have it once their answer is there."""
-        path = self._path(task_id)
-        if isinstance(self._fs, LocalFileSystem):
-            _appear(path, content)
-        else:
-            self._fs.pipe_file(path, content)
+        """Keeps a result."""
+        durable_files.write(self._fs, self._path(task_id), content)
 
     def _path(self, task_id: str) -> str:
         """A folder for each 256th part, for there may be millions of tasks."""
         name = records.stable_id(task_id)
         return posixpath.join(self._root, name[:2], f"{name}.result")
-
-
-def _appear(path: str, content: bytes) -> None:
-    """Writes a file that is whole, and on the disk, before it has its name."""
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    temporary = f"{path}.{uuid.uuid4().hex}.part"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    for directory in (folder, os.path.dirname(folder)):
-        _sync(directory)
-
-
-def _sync(directory: str) -> None:
-    """Has the disk know the names in a directory."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Topic:
