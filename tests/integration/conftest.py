@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import sys
+import pathlib
 
 import pytest
 import services
@@ -11,8 +11,9 @@ import services
 @pytest.fixture(scope="session", autouse=True)
 def importable():
     """Worker processes find the modules that lie beside the tests."""
+    tests = pathlib.Path(__file__).parents[1]
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        environment.setenv("PYTHONPATH", os.pathsep.join([str(tests), str(tests / "integration")]))
         yield
 
 
