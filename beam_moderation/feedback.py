@@ -17,8 +17,9 @@ from beam_moderation.vendors import credentials, kept, lane, protocol, retries, 
 FEEDBACK_QUOTA = quota.Quota(20, None, 8)
 """Alibaba's 20 calls a second (help.aliyun.com/document_detail/70432.html)."""
 
-LATER = "later"
-"""What became of a decision that the vendor was not told, as it could not be reached."""
+LATER, INVALID = "later", "invalid"
+"""Of a decision that the vendor was not told, as it could not be reached or said that it failed
+(HTTP 5xx); and of a row that is no decision. Neither leaves a marker."""
 
 
 class Told(NamedTuple):
@@ -27,6 +28,7 @@ class Told(NamedTuple):
     id: str
     url: str
     state: str
+    """`taken`, `refused`, `unknown`, `later` or `invalid`."""
     now: bool
     message: str = ""
 
@@ -44,6 +46,7 @@ class FeedbackWorker:
         self._lane, self._markers, self._again = lane, markers, again
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="feedback")
         self._running: dict[str, Future[Told]] = {}
+        self._refusal: errors.VendorRefusedRequest | None = None
         self._lock = threading.Lock()
 
     def begin(self, decision: decisions.Decision) -> "Future[Told]":
@@ -57,6 +60,8 @@ class FeedbackWorker:
             return self._running[decision.id]
 
     def _tell(self, decision: decisions.Decision) -> Told:
+        if self._refusal is not None:
+            raise self._refusal
         found = self._markers.begin(decision)
         if found is not None and not (found == decisions.UNKNOWN and self._again):
             return Told(decision.id, decision.human.url, found, now=False)
@@ -73,7 +78,8 @@ class FeedbackWorker:
         except (errors.VendorThrottled, errors.VendorUnavailable) as error:
             self._markers.forget(decision)
             return LATER, str(error)
-        except errors.VendorRefusedRequest:
+        except errors.VendorRefusedRequest as error:
+            self._refusal = error
             self._markers.forget(decision)
             raise
         except errors.VendorError as error:

@@ -13,6 +13,14 @@ from beam_moderation import errors
 StorageOptions = Mapping[str, Any]
 
 
+class File(pq.ParquetFile):
+    """A Parquet file that knows the URL it came from."""
+
+    def __init__(self, url: str, stream: Any) -> None:
+        super().__init__(stream, pre_buffer=False)
+        self.url = url
+
+
 class RowGroup(NamedTuple):
     """A row group of a file: which, the number in the file of its first row, how many rows."""
 
@@ -25,14 +33,14 @@ class RowGroup(NamedTuple):
 def list_files(pattern: str, storage_options: StorageOptions) -> list[str]:
     """The files that an fsspec URL, a glob or a folder names, as full URLs, sorted.
 
+    A file or folder of exactly that name comes before what the name matches as a glob.
+
     Raises:
       ConfigurationError: there is none, or they cannot be listed.
     """
     try:
         fs, path = fsspec.core.url_to_fs(pattern, **storage_options)
-        if fs.isdir(path):
-            path = path.rstrip("/") + "/**/*.parquet"
-        paths = [name for name in fs.glob(path) if not fs.isdir(name)]
+        paths = _list(fs, path)
     except (OSError, ValueError, ImportError) as error:
         raise errors.ConfigurationError(f"cannot list {pattern}: {error}") from error
     if not paths:
@@ -40,8 +48,16 @@ def list_files(pattern: str, storage_options: StorageOptions) -> list[str]:
     return sorted(fs.unstrip_protocol(path) for path in paths)
 
 
+def _list(fs: Any, path: str) -> list[str]:
+    if fs.isfile(path):
+        return [path]
+    if fs.isdir(path):
+        return [name for name in fs.find(path) if name.endswith(".parquet")]
+    return [name for name in fs.glob(path) if not fs.isdir(name)]
+
+
 @contextlib.contextmanager
-def opened(file: str, storage_options: StorageOptions) -> Iterator[pq.ParquetFile]:
+def opened(file: str, storage_options: StorageOptions) -> Iterator[File]:
     """The Parquet file at an fsspec URL, closed at the end.
 
     Raises:
@@ -50,7 +66,7 @@ def opened(file: str, storage_options: StorageOptions) -> Iterator[pq.ParquetFil
     with contextlib.ExitStack() as stack:
         try:
             stream = stack.enter_context(fsspec.open(file, "rb", **storage_options))
-            parquet = pq.ParquetFile(stream, pre_buffer=False)
+            parquet = File(file, stream)
         except (OSError, pa.ArrowInvalid, ImportError) as error:
             raise errors.ConfigurationError(f"cannot read {file}: {error}") from error
         yield parquet
@@ -84,8 +100,18 @@ def check_columns(file: str, names: Iterable[str], storage_options: StorageOptio
 
 
 def iterate(
-    parquet: pq.ParquetFile, group: int, names: Iterable[str], batch_size: int
+    parquet: File, group: int, names: Iterable[str], batch_size: int
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of one row group, `batch_size` at a time, of those columns that there are."""
+    """The rows of one row group, `batch_size` at a time, of those columns that there are.
+
+    Raises:
+      ConfigurationError: its pages are damaged.
+    """
     present = [name for name in names if name in parquet.schema_arrow.names]
-    return parquet.iter_batches(batch_size, row_groups=[group], columns=present, use_threads=False)
+    try:
+        yield from parquet.iter_batches(
+            batch_size, row_groups=[group], columns=present, use_threads=False
+        )
+    except (OSError, pa.ArrowException) as error:
+        found = " ".join(str(error).split())
+        raise errors.ConfigurationError(f"cannot read {parquet.url}: {found}") from error

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.utils.timestamp import Timestamp
 
-from beam_moderation import dead_letters, errors, records, uris
+from beam_moderation import dead_letters, errors, records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +36,13 @@ class _Problem(NamedTuple):
     code: str
     message: str
 
+
+_TICKS_A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+
+_FIRST_DAY, _END_DAY = -719_162, 2_932_897
+"""0001-01-01 and 10000-01-01 in days since 1970: between them is what Python and SQL can show."""
+
+_STRICT_JSON = json.JSONEncoder(default=str, ensure_ascii=False, allow_nan=False)
 
 _NOTHING = pa.array([None, ""])
 _NO_ID = _Problem("id-missing", "the id is null or empty")
@@ -64,7 +70,7 @@ def to_batches(
     for number in taken.intersection(range(first_row, first_row + rows.num_rows)):
         problems.setdefault(number - first_row, _DUPLICATE)
     for start, digest in zip(
-        range(0, rows.num_rows, batch_size), _digests(cells, batch_size), strict=True
+        range(0, rows.num_rows, batch_size), _digests(cells, problems, batch_size), strict=True
     ):
         yield records.ReferenceBatch(
             records.stable_id(file, str(first_row + start), digest),
@@ -87,7 +93,7 @@ def _read(
         _texts(rows, columns.uri, problems),
         _contents(rows, columns.content, problems),
         _times(rows, columns.event_time, problems),
-        _carried(rows, columns.carried),
+        _carried(rows, columns.carried, problems),
         pc.binary_join_element_wise(file, numbers.cast(pa.string()), "#"),
     ]
     _find_missing(cells, problems)
@@ -101,8 +107,9 @@ def _part(
     """The rows of a slice that can be used, and the dead letters of those that cannot."""
     here = {index: problems[index] for index in range(rows.num_rows) if index in problems}
     unusable = [
-        _dead_letter(rows.slice(index, 1).to_pylist()[0], problem, run_id)
+        _dead_letter(reference, problem, run_id)
         for index, problem in here.items()
+        for reference in records.from_arrow(rows.slice(index, 1), records.ImageReference)
     ]
     usable = _without(rows, here).cast(records.arrow_schema(records.ImageReference))
     return usable, records.to_arrow(unusable, records.DeadLetter)
@@ -119,8 +126,10 @@ def data_ids(rows: pa.RecordBatch, columns: Columns) -> pa.Array:
     return _texts(rows, columns.data_id, {}, numbers_too=True)
 
 
-def _digests(rows: pa.RecordBatch, batch_size: int) -> Iterator[str]:
-    """A hash of each slice's content: a file that was changed is not taken for what it was."""
+def _digests(
+    rows: pa.RecordBatch, problems: Mapping[int, _Problem], batch_size: int
+) -> Iterator[str]:
+    """A hash of each slice: a changed file, or changed duplicates, make another batch."""
     times = rows.column("event_time").cast(pa.int64()).cast(pa.string())
     texts = [rows.column(name) for name in ("source", "data_id", "uri", "carried")]
     lines = pc.binary_join_element_wise(
@@ -134,6 +143,8 @@ def _digests(rows: pa.RecordBatch, batch_size: int) -> Iterator[str]:
         contents = rows.column("content").slice(start, batch_size)
         for content in contents.drop_null():
             digest.update(hashlib.blake2b(content.as_buffer()).digest())
+        wrong = [(n - start, problems[n].code) for n in range(start, end) if n in problems]
+        digest.update(repr(wrong).encode() if wrong else b"")
         yield digest.hexdigest()
 
 
@@ -196,24 +207,79 @@ def _contents(rows: pa.RecordBatch, name: str | None, problems: dict[int, _Probl
 
 
 def _times(rows: pa.RecordBatch, name: str | None, problems: dict[int, _Problem]) -> pa.Array:
-    """A column of timestamps or dates; those without a time zone are taken as UTC."""
+    """A column of timestamps or dates; those without a time zone are taken as UTC.
+
+    A time outside the years 1 to 9999 is a problem of its row.
+    """
     column = _column(rows, name)
     utc = pa.timestamp("us", tz="UTC")
     if column is None:
         return pa.nulls(rows.num_rows, utc)
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-        return column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)), False).cast(utc)
+        times = column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)), False)
+        return _within_years(times.cast(utc), _is_in_years(column), str(name), problems)
     if not pa.types.is_null(column.type):
         _refuse(rows, str(name), column.type, problems)
     return pa.nulls(rows.num_rows, utc)
 
 
-def _carried(rows: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
+def _is_in_years(column: pa.Array) -> pa.Array:
+    """Which times are in the years 1 to 9999, told before a cast to microseconds overflows."""
+    days_only = pa.types.is_date32(column.type)
+    ticks = column.view(pa.int32()).cast(pa.int64()) if days_only else column.view(pa.int64())
+    ticks_a_day = 1 if days_only else _TICKS_A_DAY[getattr(column.type, "unit", "ms")]
+    first = max(_FIRST_DAY * ticks_a_day, -(2**63))
+    last = min(_END_DAY * ticks_a_day, 2**63) - 1
+    return pc.and_(pc.greater_equal(ticks, first), pc.less_equal(ticks, last))
+
+
+def _within_years(
+    times: pa.Array, in_years: pa.Array, name: str, problems: dict[int, _Problem]
+) -> pa.Array:
+    problem = _Problem("time-out-of-range", f"column {name} is outside the years 1 to 9999")
+    for index in np.flatnonzero(pc.invert(in_years).fill_null(False)):
+        problems.setdefault(int(index), problem)
+    return pc.if_else(in_years, times, None)
+
+
+def _carried(rows: pa.RecordBatch, names: Sequence[str], problems: dict[int, _Problem]) -> pa.Array:
     present = [name for name in names if name in rows.schema.names]
     if not present:
         return pa.array(["{}"] * rows.num_rows, pa.string())
-    cells = rows.select(present).to_pylist()
-    return pa.array([json.dumps(row, default=str, ensure_ascii=False) for row in cells])
+    cells = rows.select(present)
+    try:
+        texts = [_json(row) for row in cells.to_pylist()]
+    except Exception:  # noqa: BLE001 - a cell that Python cannot hold; which one, is found below
+        texts = [_json(_cells(cells, index, problems)) for index in range(rows.num_rows)]
+    return pa.array(texts, pa.string())
+
+
+def _cells(rows: pa.RecordBatch, index: int, problems: dict[int, _Problem]) -> dict[str, Any]:
+    """One row as Python has it; None for a cell that it cannot hold, a problem of the row."""
+    row: dict[str, Any] = dict.fromkeys(rows.schema.names)
+    for name in row:
+        try:
+            row[name] = rows.column(name)[index].as_py()
+        except Exception as error:  # noqa: BLE001 - Arrow raises many kinds
+            problems.setdefault(index, _unreadable(name, error))
+    return row
+
+
+def _unreadable(name: str, error: Exception) -> _Problem:
+    if isinstance(error, UnicodeDecodeError):
+        return _Problem("text-not-utf-8", f"column {name} is not UTF-8")
+    if isinstance(error, OverflowError):
+        return _Problem("time-out-of-range", f"column {name} is outside the years 1 to 9999")
+    return _Problem("type-wrong", f"column {name} cannot be read: {type(error).__name__}")
+
+
+def _json(row: Mapping[str, Any]) -> str:
+    """A row as JSON, which has no NaN and no infinity: they are null."""
+    try:
+        return _STRICT_JSON.encode(row)
+    except ValueError:
+        text = json.dumps(row, default=str, ensure_ascii=False)
+        return json.dumps(json.loads(text, parse_constant=lambda _: None), ensure_ascii=False)
 
 
 def _find_missing(cells: Sequence[pa.Array], problems: dict[int, _Problem]) -> None:
@@ -229,21 +295,7 @@ def _is_missing(texts: pa.Array) -> pa.Array:
     return pc.is_in(texts, value_set=_NOTHING)
 
 
-def _dead_letter(row: Mapping[str, Any], problem: _Problem, run_id: str) -> records.DeadLetter:
-    event_time = row["event_time"]
-    return records.DeadLetter(
-        data_id=row["source"],
-        stage=errors.ReferenceInvalid.stage,
-        uri=row["uri"] and uris.redact_uri(row["uri"]),
-        scene=None,
-        provider=None,
-        code=problem.code,
-        message=problem.message,
-        retryable=False,
-        attempts=1,
-        payload=dead_letters.payload(row["data_id"], row["uri"], row["carried"], row["content"]),
-        source=row["source"],
-        event_time=event_time and Timestamp.of(event_time.timestamp()),
-        failed_at=Timestamp.now(),
-        run_id=run_id,
-    )
+def _dead_letter(row: records.ImageReference, problem: _Problem, run_id: str) -> records.DeadLetter:
+    """The dead letter of a row, whose id may be missing or another row's: its key is the place."""
+    error = errors.ReferenceInvalid(problem.code, problem.message)
+    return dead_letters.of(row, error, run_id)._replace(data_id=row.source)

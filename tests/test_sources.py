@@ -2,6 +2,7 @@ import datetime
 import json
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -135,6 +136,115 @@ def test_carried_columns_are_json(tmp_path):
     )
     (batch,) = read(path, references.Columns(carried=["user", "at"]))
     assert [json.loads(r.carried) for r in batch] == [{"user": "kim", "at": "2026-01-02"}]
+
+
+FAR = [2**62, -(2**62)]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_a_time_that_no_calendar_holds_is_a_dead_letter_of_its_row_alone(tmp_path, unit):
+    time = pa.array([*FAR, 0, None], pa.timestamp(unit))
+    path = tmp_path / "r.arrow"
+    columns = references.Columns(event_time="t")
+    rows = pa.record_batch({"data_id": list("abcd"), "uri": list("wxyz"), "t": time})
+    batches = list(references.to_batches(rows, f"file://{path}", 0, columns, frozenset(), 9, "run"))
+    assert problems(batches) == [(f"r.arrow#{n}", "time-out-of-range") for n in (0, 1)]
+    letters = batches[0].dead_letters
+    assert letters.column("event_time").null_count == 2
+    assert [(r.data_id, r.event_time and r.event_time.micros) for r in batches[0]] == [
+        ("c", 0),
+        ("d", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "edge", ["0001-01-01T00:00:00.000000", "9999-12-31T23:59:59.999999"], ids=["first", "last"]
+)
+def test_the_years_1_to_9999_are_kept_to_the_microsecond_and_no_more(tmp_path, edge):
+    micros = int(np.datetime64(edge, "us").astype(np.int64))
+    outside = micros + (-1 if micros < 0 else 1)
+    time = pa.array([micros, outside], pa.timestamp("us"))
+    path = write(tmp_path / "r.parquet", data_id=["a", "b"], uri=["x", "y"], t=time)
+    batches = read(path, references.Columns(event_time="t"))
+    assert [r.event_time.micros for batch in batches for r in batch] == [micros]
+    assert problems(batches) == [("r.parquet#1", "time-out-of-range")]
+
+
+def test_a_date_that_no_calendar_holds_is_a_dead_letter(tmp_path):
+    dates = pa.array([2**31 - 1, 2_932_896, 2_932_897], pa.int32()).cast(pa.date32())
+    path = write(tmp_path / "r.parquet", data_id=list("abc"), uri=list("xyz"), t=dates)
+    batches = read(path, references.Columns(event_time="t"))
+    assert problems(batches) == [(f"r.parquet#{n}", "time-out-of-range") for n in (0, 2)]
+
+
+def test_a_dead_letter_of_another_kind_survives_a_time_that_no_calendar_holds(tmp_path):
+    time = pa.array([FAR[0]], pa.timestamp("us"))
+    path = write(tmp_path / "r.parquet", data_id=[""], uri=["x"], t=time)
+    (batch,) = read(path, references.Columns(event_time="t", carried=["t"]))
+    (letter,) = records.from_arrow(batch.dead_letters, records.DeadLetter)
+    assert letter.event_time is None
+    assert json.loads(letter.payload) == {"data_id": "", "uri": "x", "t": None}
+
+
+@pytest.mark.parametrize(
+    ("cells", "code"),
+    [
+        (pa.array([b"ok", b"\xff"]).view(pa.string()), "text-not-utf-8"),
+        (pa.array([0, FAR[0]], pa.timestamp("us")), "time-out-of-range"),
+        (pa.array([[0], [FAR[0]]], pa.list_(pa.timestamp("us"))), "time-out-of-range"),
+        (pa.array([0, 2**31 - 1], pa.int32()).cast(pa.date32()), "time-out-of-range"),
+    ],
+)
+def test_a_carried_cell_that_cannot_be_read_costs_its_row_alone(tmp_path, cells, code):
+    path = write(tmp_path / "r.parquet", data_id=["a", "b"], uri=["x", "y"], c=cells, d=[1, 2])
+    batches = read(path, references.Columns(carried=["c", "d"]))
+    assert problems(batches) == [("r.parquet#1", code)]
+    assert [r.data_id for batch in batches for r in batch] == ["a"]
+    assert json.loads(batches[0].dead_letters.column("payload")[0].as_py())["d"] == 2
+
+
+def test_carried_numbers_that_json_does_not_have_are_null(tmp_path):
+    numbers = pa.array([float("nan"), float("inf"), 1.5])
+    path = write(
+        tmp_path / "r.parquet",
+        data_id=list("abc"),
+        uri=list("xyz"),
+        n=numbers,
+        m=[[float("nan")]] * 3,
+    )
+    (batch,) = read(path, references.Columns(carried=["n", "m"]))
+    assert [r.carried for r in batch] == [
+        f'{{"n": {n}, "m": [null]}}' for n in ("null", "null", "1.5")
+    ]
+
+
+def test_batch_ids_change_with_what_is_wrong_with_their_rows(tmp_path):
+    path = write(tmp_path / "r.parquet", data_id=["a", "b", "c"], uri=["x", "y", "z"])
+    first, second, third = (batch.id for batch in read(path, batch_size=1))
+    taken = [batch.id for batch in read(path, batch_size=1, taken=frozenset([1]))]
+    assert taken[0] == first
+    assert taken[1] != second
+    assert taken[2] == third
+
+
+def test_damaged_pages_are_a_mistake_that_names_the_file(tmp_path):
+    ids = [f"{n * 7919 % 5000}" for n in range(5000)]
+    path = write(tmp_path / "r.parquet", data_id=ids, uri=ids)
+    content = bytearray((tmp_path / "r.parquet").read_bytes())
+    content[100:3000] = b"\xff" * 2900
+    (tmp_path / "r.parquet").write_bytes(content)
+    with pytest.raises(errors.ConfigurationError, match=r"cannot read file://.*r\.parquet: "):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["r[1].parquet", "r*.parquet", "r?.parquet"])
+def test_a_file_or_folder_whose_own_name_is_a_glob_is_found(tmp_path, name):
+    write(tmp_path / "r1.parquet", data_id=["b"], uri=["y"])
+    folder = tmp_path / "folder[1]"
+    folder.mkdir()
+    path = write(folder / name, data_id=["a"], uri=["x"])
+    assert [r.data_id for batch in read(path) for r in batch] == ["a"]
+    assert parquet_files.list_files(str(folder), {}) == [f"file://{path}"]
 
 
 def test_missing_column_names_those_that_there_are(tmp_path):

@@ -141,8 +141,10 @@ class Topic:
             self._producer.flush(_DELIVERY_TIMEOUT_S + 1)
         except BufferError as error:
             raise OSError("too many results wait for Kafka") from error
-        if reports != [None]:
-            raise OSError(f"Kafka has not taken a result: {reports or 'no report in time'}")
+        if not reports:
+            raise OSError("Kafka did not say in time whether it has a result")
+        if reports[0] is not None:
+            raise OSError(f"Kafka has not taken a result: {reports[0].str()}")
         self._remember(task_id)
 
     def _remember(self, task_id: str) -> None:
