@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test integration services bench notebook fuzz audit clean
+.PHONY: help demo check test integration services quota bench notebook fuzz audit clean
 
 help: ## what there is to do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,10 +35,13 @@ test: $(VENV)/dev.installed ## the test suite that needs no services
 	$(BIN)/python -m pytest -m 'not integration'
 
 integration: $(VENV)/dev.installed ## the tests that need the vendors' SDKs, or minutes
-	$(BIN)/python -m pytest -m 'integration and not services'
+	$(BIN)/python -m pytest -m 'integration and not services and not measured'
 
 services: $(VENV)/dev.installed ## the tests on a real Kafka and a real Flink (Java 17, Maven)
 	$(BIN)/python -m pytest -m services
+
+quota: $(VENV)/dev.installed ## the use of quotas, on a machine with nothing else to do
+	$(BIN)/python -m pytest -m measured -rP
 
 bench: $(VENV)/dev.installed ## the benchmarks, as ratios against a baseline of the same run
 	$(BIN)/python benchmarks/backfill.py

@@ -20,7 +20,7 @@ from vendor_jobs import by_id, run, suggestions, truths, vendor_at, write_refere
 from beam_moderation import emulator, quota
 from beam_moderation.quota import Quota
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.measured]
 
 SECONDS = float(os.environ.get("BEAM_MODERATION_QUOTA_SECONDS", "15"))
 FLOORS = {5: 0.95, 50: 0.9, 300: 0.5}
