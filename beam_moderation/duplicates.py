@@ -22,9 +22,9 @@ _ROWS_A_READ = 65_536
 
 
 class FindDuplicates(beam.PTransform):
-    """From row groups to `((file, row group's number), rows)`, `rows` a frozenset of row numbers.
+    """From `(row group, shards)` to `((file, row group's number), rows)`, once for every shard.
 
-    The first row, by file and number, keeps the id.
+    `rows` is a frozenset of row numbers. The first row, by file and number, keeps the id.
     """
 
     def __init__(self, columns: references.Columns, storage_options: StorageOptions) -> None:
@@ -33,16 +33,15 @@ class FindDuplicates(beam.PTransform):
 
     def expand(self, groups: Any) -> Any:
         """Groups the ids by shard, and compares within one."""
-        rows = groups | "Rows" >> beam.Map(lambda group: group.rows)
-        total = beam.pvalue.AsSingleton(rows | "CountRows" >> beam.CombineGlobally(sum))
         return (
             groups
-            | "ReadIds" >> beam.FlatMap(read_ids, self._columns, total, self._options)
+            | "ReadIds" >> beam.FlatMap(self._read)
             | "GroupByShard" >> beam.GroupByKey()
             | "Compare" >> beam.FlatMapTuple(lambda _, shard: find_duplicates(shard))
-            | "GroupByRowGroup" >> beam.GroupByKey()
-            | "Unite" >> beam.MapTuple(lambda group, rows: (group, frozenset().union(*rows)))
         )
+
+    def _read(self, listed: tuple[RowGroup, int]) -> Iterator[tuple[int, "Ids"]]:
+        return read_ids(*listed, self._columns, self._options)
 
 
 class Ids(NamedTuple):
@@ -54,11 +53,15 @@ class Ids(NamedTuple):
     rows: pa.Array
 
 
+def shards_for(groups: Iterable[RowGroup]) -> int:
+    """In how many places the ids of some row groups are compared."""
+    return 1 + sum(group.rows for group in groups) // IDS_A_SHARD
+
+
 def read_ids(
-    group: RowGroup, columns: references.Columns, total_rows: int, storage_options: StorageOptions
+    group: RowGroup, shards: int, columns: references.Columns, storage_options: StorageOptions
 ) -> Iterator[tuple[int, Ids]]:
     """The ids of a row group, by shard."""
-    shards = 1 + total_rows // IDS_A_SHARD
     row = group.first_row
     with parquet_files.opened(group.file, storage_options) as parquet:
         for rows in parquet_files.iterate(parquet, group.number, [columns.data_id], _ROWS_A_READ):

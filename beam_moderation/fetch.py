@@ -255,7 +255,7 @@ class Window(Generic[Key]):
         key, outcome, size = ready
         with self._consumers:
             self._handed_bytes += size
-        if self._blocked:
+        if self._blocked and self._is_drained():
             self._loop.call_soon_threadsafe(self._go_on)
         return key, outcome
 
@@ -322,6 +322,10 @@ class Window(Generic[Key]):
 
     def _held_bytes(self) -> int:
         return self._received_bytes - self._handed_bytes
+
+    def _is_drained(self) -> bool:
+        """Whether to wake the loop: once for many images, since each time costs the consumers."""
+        return self._held_bytes() <= self._limits.buffer_bytes / 2 or self._outcomes.empty()
 
     def _has_room(self) -> bool:
         # Said before looking: a consumer that frees bytes in between then sees that it must tell.

@@ -4,7 +4,7 @@ A file is cut by row group and a row group by slices of `batch_size` rows; the r
 shuffle as (file, row group), and rows are read only behind it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -57,6 +57,8 @@ class ReadReferencesFromParquet(beam.PTransform):
       time_column: timestamps or dates of the events; they choose the partition `dt`.
       carry_columns: columns that go to the table `images`, as JSON, untouched.
       batch_size: references a batch, the unit of work, retry and checkpoint.
+      unique_ids: whether the ids are known to be unique. If not, all of them are read and compared
+        before the first batch begins, which takes their size in memory over all workers.
       run_id: what dead letters carry.
       storage_options: for fsspec, to read the files.
 
@@ -74,6 +76,7 @@ class ReadReferencesFromParquet(beam.PTransform):
         time_column: str | None = None,
         carry_columns: Sequence[str] = (),
         batch_size: int = DEFAULT_BATCH_SIZE,
+        unique_ids: bool = False,
         run_id: str = "",
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -87,6 +90,7 @@ class ReadReferencesFromParquet(beam.PTransform):
             id_column, uri_column, content_column, time_column, tuple(carry_columns)
         )
         self._batch_size = batch_size
+        self._unique_ids = unique_ids
         self._run_id = run_id
         self._options = dict(storage_options or {})
 
@@ -94,23 +98,39 @@ class ReadReferencesFromParquet(beam.PTransform):
         """Lists files, shuffles row groups, finds duplicate ids, and reads."""
         groups = (
             root
-            | "Pattern" >> beam.Create([self._pattern])
-            | "ListFiles" >> beam.FlatMap(parquet_files.list_files, self._options)
-            | "ListRowGroups" >> beam.FlatMap(parquet_files.row_groups, self._options)
+            | "Once" >> beam.Impulse()
+            | "ListRowGroups" >> beam.FlatMap(self._list)
             | "SpreadRowGroups" >> beam.Reshuffle()
         )
-        taken = groups | "FindDuplicates" >> duplicates.FindDuplicates(self._columns, self._options)
         return groups | "ReadBatches" >> beam.FlatMap(
-            self._read, beam.pvalue.AsDict(taken)
+            self._read, *self._taken(groups)
         ).with_output_types(records.ReferenceBatch)
 
+    def _taken(self, groups: Any) -> Iterator[Any]:
+        if not self._unique_ids:
+            find = duplicates.FindDuplicates(self._columns, self._options)
+            yield beam.pvalue.AsMultiMap(groups | "FindDuplicates" >> find)
+
+    def _list(self, _: bytes) -> Iterator[tuple[RowGroup, int]]:
+        """The row groups, each with the number of places where all their ids are compared."""
+        files = parquet_files.list_files(self._pattern, self._options)
+        groups = [
+            group for file in files for group in parquet_files.row_groups(file, self._options)
+        ]
+        shards = duplicates.shards_for(groups)
+        return ((group, shards) for group in groups)
+
     def _read(
-        self, group: RowGroup, taken: Mapping[tuple[str, int], frozenset[int]]
+        self,
+        listed: tuple[RowGroup, int],
+        taken: Mapping[tuple[str, int], Iterable[frozenset[int]]] | None = None,
     ) -> Iterator[records.ReferenceBatch]:
+        group, _ = listed
+        rows = () if taken is None else taken[group.file, group.number]
         return read_batches(
             group,
             self._columns,
-            taken.get((group.file, group.number), frozenset()),
+            frozenset().union(*rows),
             self._batch_size,
             self._run_id,
             self._options,

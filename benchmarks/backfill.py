@@ -153,13 +153,19 @@ class Configuration(NamedTuple):
     modules: Sequence[str]
 
 
+PLAIN = ["onnxruntime", "sample"]
+RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner"
+PRODUCT = ["beam_moderation.cli.commands", "beam_moderation.progress", RUNNER]
+
 CONFIGURATIONS = {
-    "bound": Configuration(bound, ["onnxruntime"]),
-    "documented": Configuration(documented, ["apache_beam.ml.inference.onnx_inference"]),
-    "python": Configuration(python, ["beam_moderation"]),
-    "command": Configuration(command, ["beam_moderation.cli"]),
-    "bound-int8": Configuration(bound_int8, ["onnxruntime"]),
-    "command-int8": Configuration(command_int8, ["beam_moderation.cli"]),
+    "bound": Configuration(bound, PLAIN),
+    "documented": Configuration(
+        documented, [*PLAIN, "apache_beam.ml.inference.onnx_inference", RUNNER]
+    ),
+    "python": Configuration(python, PRODUCT),
+    "command": Configuration(command, PRODUCT),
+    "bound-int8": Configuration(bound_int8, PLAIN),
+    "command-int8": Configuration(command_int8, PRODUCT),
 }
 
 

@@ -295,6 +295,14 @@ def test_ids_are_compared_across_shards_as_within_one(tmp_path, monkeypatch):
         assert_that(kept, equal_to([f"{n}" for n in range(40)]))
 
 
+def test_ids_that_are_said_to_be_unique_are_not_compared(tmp_path):
+    path = write(tmp_path / "r.parquet", data_id=["a", "b", "a"], uri=["1", "2", "3"])
+    with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
+        batches = pipeline | sources.ReadReferencesFromParquet(path, unique_ids=True)
+        kept = batches | beam.FlatMap(lambda batch: [r.uri for r in batch])
+        assert_that(kept, equal_to(["1", "2", "3"]))
+
+
 @pytest.mark.parametrize("options", [{"uri_column": None}, {"batch_size": 0}])
 def test_options_are_checked_when_the_transform_is_made(options):
     with pytest.raises(errors.ConfigurationError):
