@@ -71,7 +71,7 @@ class FetchLimits:
     attempts: int = 2
     backoff_s: float = 0.2
     concurrency: int = 64
-    buffer_bytes: int = 16_000_000
+    buffer_bytes: int = 8_000_000
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -40,11 +40,12 @@ def run(script, *arguments):
             ["--images", 40, "--rounds", 1, "--slices", 3],
             ["fp32", "int8", "here", "isolated"],
         ),
+        ("read.py", ["--references", 1000, "--rounds", 1], ["pyarrow", "product", "product,"]),
         ("overhead.py", ["--references", 400, "--rounds", 1], ["read", "moderate", "write"]),
     ],
 )
 def test_every_configuration_has_a_row(folder, script, arguments, rows):
-    where = [] if script == "overhead.py" else ["--folder", folder]
+    where = [] if script in ("overhead.py", "read.py") else ["--folder", folder]
     ended = run(script, *where, *arguments)
     assert ended.returncode == 0, ended.stderr
     first_cells = {line.strip("│ ").partition(" ")[0] for line in ended.stdout.splitlines()}
