@@ -4,6 +4,7 @@
 ModerationError
 ├── ConfigurationError        the operator's mistake: stops the job, never blamed on an image
 ├── ReferenceInvalid          stage "read"
+├── DecoderUnavailable        retryable: the bundle fails and is done again
 ├── FetchError                stage "fetch"
 │   ├── FetchNotFound
 │   ├── FetchForbidden
@@ -25,7 +26,8 @@ ModerationError
 ├── JudgeError                stage "judge"
 └── VendorError               stage "vendor"
     ├── VendorThrottled       retryable, after a pause
-    ├── VendorUnavailable     retryable
+    ├── VendorUnavailable     retryable, a few times
+    │   └── VendorUnreached   retryable: nothing was sent
     ├── VendorTimeout         retryable
     ├── VendorAnswerMalformed retryable
     ├── VendorTaskGone        retryable, as a new task
@@ -56,8 +58,29 @@ class ConfigurationError(ModerationError):
     code = "configuration"
 
 
+READ_CODES = {
+    "id-missing": "the id is null or empty",
+    "id-duplicate": "an earlier reference has the id",
+    "uri-missing": "there is neither a URI nor content",
+    "type-wrong": "a column or field has a type that it must not have",
+    "text-not-utf-8": "a text is not UTF-8",
+    "text-too-long": "an id or a URI is far too long",
+    "time-out-of-range": "a time is outside the years 1 to 9999",
+    "time-malformed": "a message's time is neither milliseconds nor ISO 8601",
+    "content-not-base64": "a message's content is text, and not base64",
+    "message-tombstone": "a message has no value",
+    "message-empty": "a message's value has no bytes",
+    "message-too-large": "a message is above the limit",
+    "message-not-utf-8": "a message is to be text, and is not UTF-8",
+    "message-malformed": "a message cannot be decoded",
+    "message-schema-unknown": "a message has another form than what is decoded",
+    "messages-lost": "the broker deleted messages before they were read",
+}
+"""Why a reference could not be read. A decoder of one's own may add others."""
+
+
 class ReferenceInvalid(ModerationError):
-    """A reference without a usable id or place; `code` says which."""
+    """A reference without a usable id or place; `code`, of `READ_CODES`, says which."""
 
     stage = "read"
     code = "reference-invalid"
@@ -65,6 +88,17 @@ class ReferenceInvalid(ModerationError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class DecoderUnavailable(ModerationError):
+    """What a decoder of messages needs, a schema registry say, does not answer.
+
+    No message is to blame, so none becomes a dead letter.
+    """
+
+    stage = "read"
+    code = "decoder-unavailable"
+    retryable = True
 
 
 class FetchError(ModerationError):
@@ -218,6 +252,10 @@ class VendorUnavailable(VendorError):
 
     code = "vendor-unavailable"
     retryable = True
+
+
+class VendorUnreached(VendorUnavailable):
+    """Nothing was sent, so nothing was judged or billed."""
 
 
 class VendorTimeout(VendorError):
