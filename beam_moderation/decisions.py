@@ -15,8 +15,9 @@ tell it again, perhaps twice, or not, perhaps never.
 import datetime
 import json
 import posixpath
+import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import fsspec
 import pydantic
@@ -24,7 +25,12 @@ import pydantic
 from beam_moderation import durable_files, errors, records
 from beam_moderation.vendors import protocol
 
-UNKNOWN, TAKEN, REFUSED = "unknown", "taken", "refused"
+State: TypeAlias = Literal["unknown", "taken", "refused"]
+"""What a marker says."""
+
+UNKNOWN: State = "unknown"
+TAKEN: State = "taken"
+REFUSED: State = "refused"
 
 
 class Decision(NamedTuple):
@@ -43,11 +49,11 @@ class _Row(pydantic.BaseModel):
     suggestion: Literal["pass", "review", "block"]
     scenes: list[str] = []
     label: str = ""
-    vendor_label: str = ""
+    right_label: str = ""
     task_id: str | None = None
     note: str = ""
     moderated_at: datetime.datetime | None = None
-    decision_id: str | None = None
+    decision_id: Annotated[str | None, pydantic.Field(coerce_numbers_to_str=True)] = None
 
     @pydantic.field_validator("scenes", mode="before")
     @classmethod
@@ -55,11 +61,19 @@ class _Row(pydantic.BaseModel):
         return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
-def read_row(row: Mapping[str, Any]) -> Decision:
-    """The decision of a row: `uri` and `suggestion`, and as far as known the other columns.
+COLUMNS = ("scene", *_Row.model_fields)
+"""The columns of a table of decisions that matter."""
 
-    `scenes` (or one `scene`) is a list, or text with commas; `label` is what it ought to be and
-    `vendor_label` what the vendor gave. Without a `decision_id` all that is told is the id.
+REQUIRED = ("uri", "suggestion")
+"""Those that every such table has."""
+
+
+def read_row(row: Mapping[str, Any]) -> Decision:
+    """The decision of a row: `uri` and `suggestion`, and as far as known the other `COLUMNS`.
+
+    `scenes` (or one `scene`) is a list, or text with commas. `label` is what the vendor gave, as in
+    the table `scenes`, and `right_label` what it ought to be. Without a `decision_id` all that is
+    told is the id.
 
     Raises:
       ReferenceInvalid: the row is no decision.
@@ -73,44 +87,44 @@ def read_row(row: Mapping[str, Any]) -> Decision:
         raise errors.ReferenceInvalid("decision-invalid", f"{place}: {first['msg']}") from None
     told = read.model_dump(mode="json", exclude={"decision_id"})
     name = read.decision_id or json.dumps(told, sort_keys=True)
-    fields = read.model_dump(exclude={"decision_id", "uri"})
-    return Decision(records.stable_id(name), protocol.Human(url=read.uri, **fields))
+    human = protocol.Human(
+        url=read.uri,
+        suggestion=read.suggestion,
+        scenes=read.scenes,
+        label=read.right_label,
+        vendor_label=read.label,
+        task_id=read.task_id,
+        note=read.note,
+        moderated_at=read.moderated_at,
+    )
+    return Decision(records.stable_id(name), human)
 
 
 class Markers:
-    """The markers of one vendor's decisions below an fsspec URL. Picklable.
+    """The markers of what one vendor was told, below an fsspec URL.
+
+    Regions, and Tencent's buckets, are accounts of their own with the vendor, so each has its own
+    folder.
 
     Raises:
       ConfigurationError: the URL's filesystem cannot be had.
     """
 
-    def __init__(self, url: str, vendor_name: str) -> None:
-        self._url, self._vendor_name = url, vendor_name
-        self._open()
-
-    def __getstate__(self) -> tuple[str, str]:
-        return self._url, self._vendor_name
-
-    def __setstate__(self, state: tuple[str, str]) -> None:
-        self._url, self._vendor_name = state
-        self._open()
-
-    def _open(self) -> None:
+    def __init__(self, url: str, vendor: protocol.Vendor) -> None:
         try:
-            self._fs, root = fsspec.core.url_to_fs(self._url)
+            self._fs, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError, OSError) as error:
-            raise errors.ConfigurationError(f"cannot use {self._url}: {error}") from error
-        self._root = posixpath.join(root, self._vendor_name)
+            raise errors.ConfigurationError(f"cannot use {url}: {error}") from error
+        self._root = posixpath.join(root, _account(vendor))
 
-    def begin(self, decision: Decision) -> str | None:
+    def begin(self, decision: Decision) -> State | None:
         """Marks a decision as about to be told; the marker's state where it has one already."""
         path = self._path(decision)
         if durable_files.create(self._fs, path, _content(decision, UNKNOWN)):
             return None
-        state: str = json.loads(self._fs.cat_file(path))["state"]
-        return state
+        return _state(self._fs.cat_file(path))
 
-    def end(self, decision: Decision, state: str, message: str = "") -> None:
+    def end(self, decision: Decision, state: State, message: str = "") -> None:
         """Marks what became of a decision."""
         durable_files.write(self._fs, self._path(decision), _content(decision, state, message))
 
@@ -122,7 +136,22 @@ class Markers:
         return posixpath.join(self._root, decision.id[:2], f"{decision.id}.json")
 
 
-def _content(decision: Decision, state: str, message: str = "") -> bytes:
+def _account(vendor: protocol.Vendor) -> str:
+    """A folder's name for whom the vendor takes decisions from."""
+    words = (vendor.name, *(getattr(vendor, name, None) for name in ("region", "bucket")))
+    return re.sub(r"[^\w.-]+", "_", "-".join(filter(None, words)))
+
+
+def _state(marker: bytes) -> State:
+    """What a marker says; of one that a failing disk left half there, nothing is known."""
+    try:
+        state = json.loads(marker)["state"]
+    except (ValueError, LookupError, TypeError):
+        return UNKNOWN
+    return state if state in (TAKEN, REFUSED) else UNKNOWN
+
+
+def _content(decision: Decision, state: State, message: str = "") -> bytes:
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     told = {"uri": decision.human.url, "suggestion": decision.human.suggestion}
     return json.dumps({"state": state, "at": now, **told, "message": message}).encode()

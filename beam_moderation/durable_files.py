@@ -17,15 +17,27 @@ def write(filesystem: Any, path: str, content: bytes) -> None:
 
 
 def create(filesystem: Any, path: str, content: bytes) -> bool:
-    """Writes a file unless there is one; says whether it did. Of several at once, one does."""
+    """Writes a file unless there is one; says whether it did.
+
+    Of several at once one does; on an object store, so far as its filesystem heeds `mode`.
+    """
     try:
         if isinstance(filesystem, LocalFileSystem):
             _write_local(path, content, os.link)
+        elif _is_there(filesystem, path):
+            return False
         else:
             filesystem.pipe_file(path, content, mode="create")
     except FileExistsError:
         return False
     return True
+
+
+def _is_there(filesystem: Any, path: str) -> bool:
+    """Asked of the store itself: some filesystems take `mode="create"` and write all the same."""
+    filesystem.invalidate_cache(os.path.dirname(path))
+    found: bool = filesystem.exists(path)
+    return found
 
 
 def make_folder(filesystem: Any, folder: str) -> None:

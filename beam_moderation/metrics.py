@@ -58,8 +58,8 @@ def add(count: Mapping[str, int]) -> None:
     for name, value in count.items():
         if value:
             Metrics.counter(NAMESPACE, name).inc(value)
-    if throttled_msec := count.get("vendor_throttled_msec", 0):
-        ThrottlingSignaler(NAMESPACE).signal_throttled(round(throttled_msec / 1000))
+    if throttled_s := count.get("vendor_throttled_s", 0):
+        ThrottlingSignaler(NAMESPACE).signal_throttled(throttled_s)
 
 
 def observe(name: str, values: Iterable[float]) -> None:

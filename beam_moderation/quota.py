@@ -31,6 +31,9 @@ _RECOVERY_PER_S = 0.02
 _PAUSE_S = 1.0
 """How long a lane pauses when a vendor throttles it and does not say for how long."""
 
+_LONGEST_PAUSE_S = 60.0
+"""The longest wish of a vendor's that is granted at once; then it is asked again."""
+
 _LOOKAHEAD_S = 0.25
 """Calls that would leave within this time may connect already; the others wait without one."""
 
@@ -174,7 +177,7 @@ class Pacer:
         The answers to calls that left before the pace was last halved only prolong the pause.
         """
         now = _now()
-        pause_s = _PAUSE_S if retry_after_s is None else retry_after_s
+        pause_s = min(_PAUSE_S if retry_after_s is None else retry_after_s, _LONGEST_PAUSE_S)
         self._paused_until = max(self._paused_until, now + pause_s)
         if turn.left_at is not None and turn.left_at > self._slowed_at:
             self._pace = max(_SLOWEST_PACE, min(1.0, self._pace_now(now)) / 2)

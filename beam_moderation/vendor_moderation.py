@@ -6,6 +6,8 @@ service beside it.
 """
 
 import dataclasses
+import functools
+import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,10 +15,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.coders import BooleanCoder
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
-from apache_beam.utils.shared import Shared
 
 from beam_moderation import (
-    errors,
     fetch,
     open_batches,
     policy,
@@ -26,7 +26,7 @@ from beam_moderation import (
     tables,
     vendor_worker,
 )
-from beam_moderation.vendors import credentials, kept, lane, protocol, retries, running
+from beam_moderation.vendors import credentials, kept, lane, protocol, retries, running, standing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +36,11 @@ class _VendorJob:
     vendor: protocol.Vendor
     credentials: Callable[[], protocol.Credentials]
     quota: quota.Quota
-    answers: str
+    answers: str | None
     policy: policy.Policy
     fetcher: fetch.Fetcher
     fit: bool
+    send_bytes: bool
     retries: retries.Retries
     deadline_s: float
     inbox: lane.Inbox | None
@@ -50,18 +51,20 @@ class _VendorJob:
             self.vendor,
             self.credentials,
             self.quota.share(number),
-            kept.KeptAnswers(self.answers, self.vendor),
+            kept.KeptAnswers(self.answers, self.vendor) if self.answers else kept.RecentAnswers(),
             retries=self.retries,
             deadline_s=self.deadline_s,
             inbox=self.inbox,
+            lanes=self.quota.lanes,
         )
         return vendor_worker.VendorWorker(
             self.vendor,
-            running.RunningLane(paced).__enter__(),
+            running.RunningLane(paced).start(),
             self.fetcher,
             self.policy,
             self.run_id,
             self.fit,
+            self.send_bytes,
         )
 
     def outcome_id(self, batch_id: str) -> str:
@@ -73,14 +76,14 @@ class _VendorJob:
 
 
 class _LaneFn(beam.DoFn):
-    """Judges the batches of its lanes; lives as long as the process, and so do its lanes."""
+    """Judges the batches of its lanes, which stand from bundle to bundle."""
 
     _LANE = ReadModifyWriteStateSpec("lane", BooleanCoder())
     """Never written: that there is a state has the runner process a lane in one place at a time."""
 
     def __init__(self, job: _VendorJob, resume_from: tables.Tables | None) -> None:
         self._job, self._resume_from = job, resume_from
-        self._shared = [Shared() for _ in range(job.quota.lanes)]
+        self._name = uuid.uuid4().hex
 
     def start_bundle(self) -> None:
         self._batches = open_batches.OpenBatches(self._resume_from)
@@ -93,7 +96,8 @@ class _LaneFn(beam.DoFn):
         _: Any = beam.DoFn.StateParam(_LANE),
     ) -> Iterator[Any]:
         number, batch = batch_of_lane
-        work = self._shared[number].acquire(lambda: self._job.make_worker(number))
+        make = functools.partial(self._job.make_worker, number)
+        work = standing.acquire(self._name, number, self, make)
         outcome_id = self._job.outcome_id(batch.id)
         yield from self._batches.begin(work, batch, outcome_id, timestamp, window)
 
@@ -109,20 +113,28 @@ class ModerateWithVendor(beam.PTransform):
 
     What the vendor answers is kept below `answers` before it is passed on. A bundle that is retried
     or a job that is started again pays only for what was not answered; delete the folder when its
-    answers are not wanted any more.
+    answers are not wanted any more. With neither `answers` nor `resume_from` a worker remembers no
+    more than its latest batches: a job that is started again pays for everything again, and submits
+    anew the tasks that it had under way. That is for trying things out.
+
+    A carried column `client_info`, by the vendor's names as `userId`, and the event time go to the
+    vendor with their image, where it takes such.
 
     Args:
       vendor: of `beam_moderation.vendors`, with its options.
       quota: of the whole job.
       credentials: looked up on the worker; the vendor's usual environment variables where none is
         given.
-      answers: an fsspec URL that every worker can write to; `_answers` in the tables where none is
-        given.
+      answers: an fsspec URL that every worker can write to; `_answers` in the tables of
+        `resume_from` where none is given.
       policy: its version names the rows, and its thresholds replace the vendor's suggestions where
-        it says so.
+        it says so, but for what the vendor holds against the image as a whole.
       fetcher: for images that the vendor cannot reach by their URL.
       fit: makes an image that is over the vendor's limits fit, with a note in `detail`, where it
         would be refused.
+      send_bytes: fetches every image here and sends its bytes, also where the vendor could reach
+        it by its URL. URLs that are not public, or whose host or network the fetcher was told to
+        allow, are never given to the vendor.
       retries: when a call is made again.
       deadline_s: how long after its submission an asynchronous task is given up.
       inbox: what callbacks delivered; the vendor is then asked only for what did not come.
@@ -133,7 +145,7 @@ class ModerateWithVendor(beam.PTransform):
       A PCollection of `OutcomeBatch`.
 
     Raises:
-      ConfigurationError: there is no place to keep answers in.
+      ConfigurationError: results of tasks could not come, or would be lost by the deadline.
     """
 
     def __init__(
@@ -146,6 +158,7 @@ class ModerateWithVendor(beam.PTransform):
         policy: policy.Policy | None = None,
         fetcher: fetch.Fetcher | None = None,
         fit: bool = False,
+        send_bytes: bool = False,
         retries: retries.Retries | None = None,
         deadline_s: float = 600.0,
         inbox: lane.Inbox | None = None,
@@ -153,16 +166,18 @@ class ModerateWithVendor(beam.PTransform):
         run_id: str | None = None,
     ) -> None:
         super().__init__()
-        if answers is None and resume_from is None:
-            raise errors.ConfigurationError("name a folder to keep answers in: answers=…")
+        lane.check_waiting(vendor, deadline_s, inbox)
+        if answers is None and resume_from is not None:
+            answers = f"{resume_from.url.rstrip('/')}/_answers"
         self._job = _VendorJob(
             vendor,
             credentials or _usual_credentials(vendor),
             quota,
-            answers or f"{resume_from.url.rstrip('/')}/_answers",  # type: ignore[union-attr]
+            answers,
             policy or _default_policy(),
             fetcher or fetch.Fetcher(),
             fit,
+            send_bytes,
             retries or _default_retries(),
             deadline_s,
             inbox,

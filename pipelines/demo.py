@@ -1,10 +1,13 @@
 """The demo: moderates the sample with the command line, then checks every outcome in the tables.
 
 `python pipelines/demo.py [FOLDER]` writes the sample to `FOLDER/sample` (default `out/sample`) and
-the tables to `FOLDER/demo`, in place of those of an earlier demo. It exits with 1, and the list of
-the differences, unless each reference ended as its column `expected` says.
+has it judged by the local scanners, with the tables in `FOLDER/demo`, and then by each vendor as a
+server on loopback plays it, with the tables in `FOLDER/demo-VENDOR`. Tables of an earlier demo are
+replaced. It exits with 1, and lists the differences, unless each reference ended as its column
+`expected`, or `expected_VENDOR`, says, and no image was paid for twice.
 """
 
+import json
 import pathlib
 import shlex
 import shutil
@@ -13,11 +16,12 @@ import sys
 from typing import Any
 
 import demo_sample
+import demo_vendors
 import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from beam_moderation import records
+from beam_moderation import emulator, records
 
 CONSOLE = Console()
 
@@ -58,14 +62,18 @@ outcomes AS (
     FROM judged FULL JOIN dead USING (data_id)
 )
 SELECT data_id, expected, expected_frame, coalesce(outcome, 'nothing') AS outcome, frame
-FROM read_parquet($references) FULL JOIN outcomes USING (data_id)
+FROM sample FULL JOIN outcomes USING (data_id)
 ORDER BY data_id
 """
 """What became of every reference, beside what was expected of it."""
 
 
-def command(references: pathlib.Path, tables: pathlib.Path) -> list[str]:
-    """The command that moderates the sample."""
+LOCAL = ("--scanner", "qrcode", "--scanner", "text")
+EXPECTED = ("expected", "expected_frame")
+
+
+def command(references: pathlib.Path, tables: pathlib.Path, *judges: str) -> list[str]:
+    """The command that has the sample judged."""
     return [
         "beam-moderation",
         "backfill",
@@ -76,8 +84,7 @@ def command(references: pathlib.Path, tables: pathlib.Path) -> list[str]:
         *("--time-column", "time"),
         *("--carry-column", "note"),
         *("--local-root", str(references.parent)),
-        *("--scanner", "qrcode"),
-        *("--scanner", "text"),
+        *judges,
     ]
 
 
@@ -92,16 +99,51 @@ def run(arguments: list[str]) -> None:
     subprocess.run([program, *arguments[1:]], check=True)  # noqa: S603
 
 
-def outcomes(references: pathlib.Path, tables: pathlib.Path) -> list[tuple[Any, ...]]:
-    """The rows of `OUTCOMES`; a table without rows has no files."""
+def moderate(references: pathlib.Path, tables: pathlib.Path, *judges: str) -> None:
+    """Has the sample judged into tables that hold nothing else."""
+    if (tables / "_batches").is_dir():
+        shutil.rmtree(tables)  # an earlier demo's verdicts would stand beside or for this one's
+    run(command(references, tables, *judges))
+
+
+def moderate_by_vendor(vendor: str, references: pathlib.Path, tables: pathlib.Path) -> bool:
+    """Has the sample judged by a vendor with its documented quota, as a server here plays it.
+
+    Returns:
+      Whether it paid for no image twice.
+    """
+    keys = references.parent / "keys.yaml"
+    keys.write_text(json.dumps({vendor: demo_vendors.KEYS}))
+    with emulator.serve(vendor, emulator.Settings.documented(vendor)) as running:
+        moderate(references, tables, *demo_vendors.arguments(vendor, running.url, str(keys)))
+        stats = running.stats()
+    times = stats["judged_per_data_id"]
+    again = [data_id for data_id, count in times.items() if count > 1]
+    CONSOLE.print(
+        f"{vendor} billed {stats['billed_units']} units for {len(times)} images, "
+        f"{len(again) or 'none'} of them more than once."
+    )
+    return not again
+
+
+def outcomes(
+    references: pathlib.Path, tables: pathlib.Path, expected: tuple[str, str] = EXPECTED
+) -> list[tuple[Any, ...]]:
+    """The rows of `OUTCOMES`; a table without rows has no files.
+
+    Args:
+      expected: the columns of the references that hold the expected outcome and its frame.
+    """
     database = duckdb.connect()
+    wanted = f"data_id, {expected[0]} AS expected, {expected[1]} AS expected_frame"
+    database.read_parquet(str(references)).project(wanted).create_view("sample")
     for name in ("scenes", "dead_letters"):
         if (tables / name).exists():
             files = f"{tables}/{name}/**/*.parquet"
             database.read_parquet(files, hive_partitioning=True).create_view(name)
         else:
             database.register(name, records.arrow_schema(records.TABLES[name]).empty_table())
-    return database.execute(OUTCOMES, {"references": str(references)}).fetchall()
+    return database.execute(OUTCOMES).fetchall()
 
 
 def as_expected(
@@ -111,25 +153,31 @@ def as_expected(
     return outcome == expected and expected_frame in (None, frame)
 
 
-def main(folder: pathlib.Path) -> int:
-    """Runs the demo below `folder`; returns the exit code."""
-    tables = folder / "demo"
-    if (tables / "_batches").is_dir():
-        shutil.rmtree(tables)  # an earlier demo's verdicts would stand beside or for this one's
-    references = demo_sample.write_sample(folder / "sample")
-    run(command(references, tables))
-    rows = outcomes(references, tables)
+def check(rows: list[tuple[Any, ...]], column: str) -> bool:
+    """Says whether each outcome is the expected one, and shows those that are not."""
     wrong = [row for row in rows if not as_expected(*row)]
     if not wrong:
         CONSOLE.print(
-            f"All {len(rows)} references ended as the sample's column [bold]expected[/bold] says."
+            f"All {len(rows)} references ended as the sample's column [bold]{column}[/bold] says."
         )
-        return 0
+        return True
     report = Table("data_id", "expected", "frame", "outcome", "frame", title="Not as expected")
     for row in wrong:
         report.add_row(*map(str, row))
     CONSOLE.print(report)
-    return 1
+    return False
+
+
+def main(folder: pathlib.Path) -> int:
+    """Runs the demo below `folder`; returns the exit code."""
+    references = demo_sample.write_sample(folder / "sample")
+    moderate(references, folder / "demo", *LOCAL)
+    good = [check(outcomes(references, folder / "demo"), EXPECTED[0])]
+    for vendor in demo_vendors.VENDORS:
+        tables, column = folder / f"demo-{vendor}", f"expected_{vendor}"
+        good.append(moderate_by_vendor(vendor, references, tables))
+        good.append(check(outcomes(references, tables, (column, "NULL")), column))
+    return int(not all(good))
 
 
 if __name__ == "__main__":

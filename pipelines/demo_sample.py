@@ -1,8 +1,8 @@
 """The demo's sample: some eighty real images, each with the outcome that it must have.
 
-Writes `images/` and `references.parquet`, whose rows are `Reference`s. The photographs are those
-that scikit-image has inside its wheel; nothing is downloaded. The same versions of the libraries
-write the same bytes.
+Writes `images/` and `references.parquet`, whose rows `row` makes. The photographs are those that
+scikit-image has inside its wheel; nothing is downloaded. The same versions of the libraries write
+the same bytes.
 """
 
 import datetime
@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import demo_vendors
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import skimage
 import zxingcpp
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 PASS = "pass"  # noqa: S105
 QR_CODE = "qrcode:qrcode=review"
@@ -64,17 +65,6 @@ class Case(NamedTuple):
     expected: str
     note: str
     frame: int | None = None
-
-
-class Reference(NamedTuple):
-    """A row of `references.parquet`."""
-
-    data_id: str
-    uri: str
-    time: datetime.datetime
-    expected: str
-    expected_frame: int | None
-    note: str
 
 
 @functools.cache
@@ -324,14 +314,25 @@ def bomb(side_px: int = 12_000) -> bytes:
     return encoded(Image.new("1", (side_px, side_px)), "PNG")
 
 
+BROKEN = "image-broken"
+"""A mark in a file that has the vendors' emulators fail on it, for they decode nothing."""
+
+
+def broken_mark() -> PngImagePlugin.PngInfo:
+    """The mark as a PNG's text."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", BROKEN)
+    return text
+
+
 HTML = b"<!doctype html><html><title>Not found</title><body>This image has moved.</body></html>"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9"/></svg>'
 
 
 def unusable() -> Iterator[Case]:
     """What must end as a dead letter, and with which code."""
-    photo = jpeg(photograph("coffee.png"))
-    png = encoded(photograph("coins.png"), "PNG")
+    photo = jpeg(photograph("coffee.png"), comment=BROKEN)
+    png = encoded(photograph("coins.png"), "PNG", pnginfo=broken_mark())
     damaged = png[:2000] + bytes(64) + png[2064:]
     large = bytes(20_000_001)
     yield Case("truncated.jpg", photo[: len(photo) // 2], "image-broken", "half a JPEG")
@@ -360,6 +361,22 @@ def interleaved(cases: Sequence[Case]) -> list[Case]:
     return [cases[index] for index in order]
 
 
+def row(case: Case, path: pathlib.Path, time: datetime.datetime) -> dict[str, Any]:
+    """A case's row: a reference, and what must become of it here and at each vendor."""
+    return {
+        "data_id": case.name,
+        "uri": path.resolve().as_uri(),
+        "time": time,
+        "expected": case.expected,
+        "expected_frame": case.frame,
+        **{
+            f"expected_{vendor}": demo_vendors.expected(vendor, case.content, case.expected)
+            for vendor in demo_vendors.VENDORS
+        },
+        "note": case.note,
+    }
+
+
 def write_sample(folder: pathlib.Path) -> pathlib.Path:
     """Writes the sample below `folder` and returns the path of `references.parquet`."""
     images = folder / "images"
@@ -370,12 +387,9 @@ def write_sample(folder: pathlib.Path) -> pathlib.Path:
         if case.content is not None:
             path.write_bytes(case.content)
         time = FIRST_DAY + number * BETWEEN_UPLOADS
-        uri = path.resolve().as_uri()
-        rows.append(Reference(case.name, uri, time, case.expected, case.frame, case.note))
+        rows.append(row(case, path, time))
     references = folder / "references.parquet"
-    pq.write_table(
-        pa.Table.from_pylist([row._asdict() for row in rows]), references, row_group_size=16
-    )
+    pq.write_table(pa.Table.from_pylist(rows), references, row_group_size=16)
     return references
 
 

@@ -10,13 +10,14 @@ import re
 import socket
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from deliveries import SEED, UID, files, form, post, result, serving
 from vendor_jobs import KEYS, vendor_at
 
-from beam_moderation import callbacks, errors, vendors
-from beam_moderation.callbacks import service
+from beam_moderation import callbacks, errors, quota, vendors
+from beam_moderation.callbacks import proofs, service
 from beam_moderation.callbacks.proofs import checksum
 from beam_moderation.emulator import Fault, FaultSpec
 from beam_moderation.vendors import protocol
@@ -155,6 +156,15 @@ def test_more_posts_than_a_second_has_room_for_are_told_to_come_again(serve, tmp
     assert statuses[:2] == [400, 400]
 
 
+def test_strangers_do_not_keep_the_vendors_deliveries_out(serve, tmp_path):
+    folder = callbacks.Folder(str(tmp_path))
+    url = serve(callbacks.Checksum(UID, SEED), folder, per_second=1)
+    assert 429 in [post(url, form(result(), seed="guess")) for _ in range(20)]
+    assert [post(url, form(result(f"t{n}"))) for n in range(20)] == [200] * 20
+    assert post(url, form(result(), seed="guess")) == 429
+    assert len(files(tmp_path)) == 20
+
+
 def test_other_methods_and_paths_are_not_there(alibaba):
     url, _ = alibaba
     assert post(url, b"", "GET") == 405
@@ -232,6 +242,35 @@ def test_a_forged_post_costs_tencent_at_most_a_query(tencent, body, status, quer
     assert post(url, body) == status
     assert sum(running.stats()["calls"].values()) == queries
     assert folder("si0123456789") is None
+
+
+def test_posts_of_an_unknown_job_cause_one_query(tencent):
+    running, _, url, _ = tencent
+    assert [post(url, named("si0123456789")) for _ in range(5)] == [403] * 5
+    assert running.stats()["calls"] == {"query": 1}
+
+
+def test_forged_posts_cause_no_more_queries_than_the_quota(emulate, serve, tmp_path):
+    running = emulate("tencent")
+    vendor = vendor_at("tencent", running.url, asynchronous=True)
+    proof = callbacks.Confirmation(vendor, lambda: KEYS, quota.Quota(3, max_in_flight=2))
+    url = serve(proof, callbacks.Folder(str(tmp_path)), timeout_s=2.0)
+    with ThreadPoolExecutor(20) as pool:
+        statuses = set(pool.map(lambda n: post(url, named(f"si{n}")), range(20)))
+    assert statuses == {403, 503}
+    assert running.stats()["highest_calls_per_second"] <= 3
+    assert running.stats()["highest_in_flight"] <= 2
+
+
+def test_many_unknown_jobs_are_forgotten_and_not_all_remembered(monkeypatch):
+    unknown = proofs._Unknown()
+    monkeypatch.setattr(proofs, "_UNKNOWN_IDS", 2)
+    for job_id in ("a", "b", "c"):
+        unknown.add(job_id)
+    assert ["a" in unknown, "b" in unknown, "c" in unknown] == [False, True, True]
+    monkeypatch.setattr(proofs, "_UNKNOWN_FOR_S", 0.0)
+    unknown.add("d")
+    assert "d" not in unknown
 
 
 def test_while_tencent_does_not_answer_nothing_is_taken(tencent):

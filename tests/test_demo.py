@@ -28,6 +28,12 @@ def demo_sample(monkeypatch):
     return importlib.import_module("demo_sample")
 
 
+@pytest.fixture
+def demo_vendors(monkeypatch):
+    monkeypatch.syspath_prepend(str(PIPELINES))
+    return importlib.import_module("demo_vendors")
+
+
 def scene_row(data_id, scene, label, suggestion, frame=0):
     finding = records.Finding(label, 1.0)
     return records.SceneResult(
@@ -153,3 +159,58 @@ def test_sample_is_the_same_each_time_and_one_file_is_missing(demo_sample, tmp_p
     assert len(references) == len(files) + 1
     demo_sample.write_sample(tmp_path / "second")
     assert files == files_in(tmp_path / "second" / "images")
+
+
+JPEG, TIFF = b"\xff\xd8\xff", b"II*\x00"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "content", "locally", "outcome"),
+    [
+        ("alibaba", JPEG + b" porn-block ad-pass terrorism-pass ", "pass", "porn:porn=block"),
+        (
+            "alibaba",
+            JPEG + b" porn-review ad-block terrorism-pass ",
+            "qrcode:qrcode=review",
+            "ad:ad=block,porn:sexy=review",
+        ),
+        ("tencent", JPEG + b" porn-block ad-pass ", "pass", "porn:Porn+SexyHigh=block"),
+        ("huawei", JPEG + b" porn-block terrorism-pass ", "pass", "porn:porn+sexy=block"),
+        ("huawei", JPEG + b" porn-pass terrorism-pass ", "pass", "pass"),
+        ("alibaba", JPEG + b" image-broken ", "image-broken", "vendor-refused-input"),
+        ("tencent", TIFF + b" porn-block ", "pass", "vendor-refused-input"),
+        ("huawei", b"GIF89a porn-block ", "pass", "vendor-refused-input"),
+        ("alibaba", b"", "image-empty", "image-empty"),
+        ("alibaba", None, "fetch-not-found", "fetch-not-found"),
+    ],
+)
+def test_what_a_vendor_must_say_is_known_beforehand(
+    demo_vendors, vendor, content, locally, outcome
+):
+    assert demo_vendors.expected(vendor, content, locally) == outcome
+
+
+@pytest.fixture
+def small_sample(demo_sample, tmp_path, monkeypatch):
+    """A sample of the files of every kind of outcome, and as few as that takes."""
+    names = {"photo-coins.jpg", "qr.tiff", "qr.webp", "truncated.jpg", "missing.jpg", "drawing.svg"}
+    cases = [case for make in demo_sample.FAMILIES for case in make() if case.name in names]
+    monkeypatch.setattr(demo_sample, "FAMILIES", [lambda: cases])
+    return demo_sample.write_sample(tmp_path / "sample")
+
+
+@pytest.mark.parametrize("vendor", ["alibaba", "tencent", "huawei"])
+def test_the_sample_ends_as_expected_at_a_vendor_and_is_paid_for_once(
+    demo, small_sample, tmp_path, vendor
+):
+    assert demo.moderate_by_vendor(vendor, small_sample, tmp_path / "tables")
+    column = f"expected_{vendor}"
+    rows = demo.outcomes(small_sample, tmp_path / "tables", (column, "NULL"))
+    assert demo.check(rows, column)
+    expected = {row[1] for row in rows}
+    assert expected >= {"fetch-not-found", "format-unsupported", "vendor-refused-input"}
+
+
+def test_a_difference_is_shown_and_is_no_success(demo, capsys):
+    assert not demo.check([("a", "pass", None, "porn:porn=block", 0)], "expected_alibaba")
+    assert "porn:porn=block" in capsys.readouterr().out

@@ -101,6 +101,20 @@ def test_a_call_that_fails_before_it_leaves_gives_its_place_back():
     assert len(sent) >= 9
 
 
+def test_a_vendor_that_wants_a_pause_of_a_day_is_asked_again_after_a_minute():
+    async def main():
+        pacer = Pacer(Quota(10))
+        async with pacer.place(1) as turn:
+            await turn.leave()
+        left_at = turn.left_at
+        pacer.throttled(turn, retry_after_s=86_400.0)
+        async with pacer.place(1) as turn:
+            await turn.leave()
+        assert 60 <= turn.left_at - left_at < 62
+
+    virtual_time.run(main())
+
+
 def test_throttling_pauses_for_as_long_as_the_vendor_says_and_then_halves_the_pace():
     pacer = Pacer(Quota(100, max_in_flight=100))
 

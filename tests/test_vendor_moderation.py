@@ -5,12 +5,15 @@ import json
 import shutil
 import types
 
+import apache_beam as beam
 import pytest
 from brightness import picture
 from PIL import Image
 from vendor_jobs import (
     SCENES,
     by_id,
+    keys,
+    read,
     rows,
     run,
     suggestions,
@@ -324,7 +327,7 @@ def test_lanes_share_the_work_and_the_quota(emulate, tmp_path, lanes):
 
 
 def test_the_runner_is_told_of_throttling(emulate, tmp_path):
-    spec = faults("throttled", nth=(1,), retry_after_s=1)
+    spec = faults("throttled", nth=(1,), retry_after_s=2)
     running = emulate("alibaba", faults=spec)
     references = write_references(tmp_path / "r.parquet", by_id(urls(5)))
     vendor = vendor_at("alibaba", running.url, max_items=1)
@@ -337,6 +340,29 @@ def committed(result):
     return {m.key.metric.name: m.committed for m in result.metrics().query()["counters"]}
 
 
-def test_there_must_be_a_place_for_answers():
-    with pytest.raises(errors.ConfigurationError, match="answers"):
-        ModerateWithVendor(vendor_at("alibaba", "http://127.0.0.1:9"), Quota(1))
+def test_two_arguments_are_enough_to_try_a_vendor(emulate, tmp_path):
+    running = emulate("alibaba", task_s=0.01)
+    references = write_references(tmp_path / "r.parquet", by_id(urls(12)))
+    vendor = vendor_at("alibaba", running.url, asynchronous=True)
+    moderation = bm.ModerateWithVendor(vendor, quota=bm.Quota(100), credentials=keys)
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        batches = pipeline | beam.Create(list(read(references, 5)))
+        outcomes = batches | moderation
+        _ = outcomes | bm.WriteParquet(bm.Tables(str(tmp_path / "out")))
+    assert suggestions(tmp_path / "out") == truths("alibaba", by_id(urls(12)))
+    assert set(running.stats()["tasks_per_data_id"].values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("alibaba", {"inbox": print}, "without callback"),
+        ("huawei", {"inbox": print}, "delivers no results"),
+        ("alibaba", {"deadline_s": 3601.0}, "keeps results 3600 s"),
+        ("huawei", {"deadline_s": 1801.0}, "keeps results 1800 s"),
+    ],
+)
+def test_results_that_could_not_come_are_a_mistake_before_any_call(name, options, reason):
+    vendor = vendor_at(name, "http://127.0.0.1:9", asynchronous=True)
+    with pytest.raises(errors.ConfigurationError, match=reason):
+        ModerateWithVendor(vendor, Quota(1), **options)

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -19,11 +18,6 @@ from starlette.routing import Route
 
 from beam_moderation.callbacks import proofs, stores
 
-if sys.version_info >= (3, 11):
-    from asyncio import timeout as _timeout
-else:
-    from async_timeout import timeout as _timeout
-
 _LOG = logging.getLogger(__name__)
 
 
@@ -33,8 +27,9 @@ class ServiceLimits:
 
     Args:
       max_bytes: of a body. A result of a thousand frames has about 200 kB.
-      per_second: posts that are looked at; more are told to come again.
-      timeout_s: for a body to arrive.
+      per_second: posts that are nobody's delivery, or of which that is known only when the vendor
+        was asked. More are told to come again; what a checksum proves always has room.
+      timeout_s: for a body to arrive, and again for what it delivers to be confirmed.
     """
 
     max_bytes: int = 2**20
@@ -98,25 +93,46 @@ class _Service:
 
     async def _take(self, request: Request) -> None:
         """Returns once the result that a post delivers is kept."""
+        body = await _body(request, self._limits)
+        if await asyncio.to_thread(self._store.has, self._task_id(body)):
+            return
+        if self._proof.costs_calls:
+            self._spend()
+        delivery = await self._delivery(body)
+        await asyncio.to_thread(self._store.keep, *delivery)
+
+    def _task_id(self, body: bytes) -> str:
+        try:
+            return self._proof.task_id(body)
+        except proofs.Refused:
+            self._spend()
+            raise
+
+    def _spend(self) -> None:
+        """Counts a post that may be anybody's."""
         if not self._rate.take():
             raise proofs.Refused(429, "too many posts")
-        body = await _body(request, self._limits)
-        if await asyncio.to_thread(self._store.has, self._proof.task_id(body)):
-            return
-        delivery = await self._proof.delivery(body)
-        await asyncio.to_thread(self._store.keep, *delivery)
+
+    async def _delivery(self, body: bytes) -> proofs.Delivery:
+        try:
+            return await asyncio.wait_for(self._proof.delivery(body), self._limits.timeout_s)
+        except asyncio.TimeoutError:
+            raise proofs.Refused(503, "no word from the vendor in time") from None
 
 
 async def _body(request: Request, limits: ServiceLimits) -> bytes:
-    body = bytearray()
     try:
-        async with _timeout(limits.timeout_s):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limits.max_bytes:
-                    raise proofs.Refused(413, f"a body of more than {limits.max_bytes} bytes")
+        return await asyncio.wait_for(_read(request, limits.max_bytes), limits.timeout_s)
     except asyncio.TimeoutError:
         raise proofs.Refused(408, "a body that does not come") from None
     except ClientDisconnect:
         raise proofs.Refused(400, "half a body") from None
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise proofs.Refused(413, f"a body of more than {max_bytes} bytes")
     return bytes(body)

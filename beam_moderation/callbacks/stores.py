@@ -160,12 +160,23 @@ def open_store(place: str) -> Folder | Topic:
     Raises:
       ConfigurationError: there is no such store.
     """
+    if (address := topic_of(place)) is not None:
+        return Topic(*address)
+    folder = Folder(place)
+    folder.make()
+    return folder
+
+
+def topic_of(place: str) -> tuple[str, str] | None:
+    """The brokers and the topic of `kafka://host:port/topic`; None where no topic is meant.
+
+    Raises:
+      ConfigurationError: one of them is missing.
+    """
     if not place.startswith("kafka://"):
-        folder = Folder(place)
-        folder.make()
-        return folder
+        return None
     address = urlsplit(place)
     topic = address.path.strip("/")
     if not address.netloc or not topic or "/" in topic:
         raise errors.ConfigurationError(f"a topic is given as kafka://host:9092/topic: {place}")
-    return Topic(address.netloc, topic)
+    return address.netloc, topic

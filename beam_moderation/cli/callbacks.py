@@ -1,5 +1,6 @@
 """The command `callbacks`."""
 
+import dataclasses
 import importlib
 import socket
 from collections.abc import Sequence
@@ -51,7 +52,12 @@ def callbacks(
     vendor_option: options.Options = [],  # noqa: B006
     credentials: options.Credentials = None,
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest post that is read.")] = 2**20,
-    max_per_second: Annotated[int, typer.Option(min=1, help="Posts that are looked at.")] = 200,
+    max_per_second: Annotated[
+        int, typer.Option(min=1, help="Posts without a right checksum that are looked at.")
+    ] = 200,
+    qps: Annotated[
+        int, typer.Option(min=1, help="Tencent: queries a second that confirm posts.")
+    ] = deliveries.CONFIRMATION_QUOTA.calls_per_second,
 ) -> None:
     """Takes the results that a vendor posts, proves and keeps them, and only then says so.
 
@@ -59,7 +65,7 @@ def callbacks(
     TLS to be reached from outside.
     """
     service = _service()
-    proof = _proof(vendor, uid, seed, secrets, region, endpoint, vendor_option, credentials)
+    proof = _proof(vendor, uid, seed, secrets, region, endpoint, vendor_option, credentials, qps)
     limits = service.ServiceLimits(max_bytes, max_per_second)
     app = service.app(proof, deliveries.open_store(to), _path(path), limits)
     listener = _listen(host, port)
@@ -89,6 +95,7 @@ def _proof(
     endpoint: str | None,
     vendor_option: Sequence[str],
     credentials: str | None,
+    qps: int,
 ) -> deliveries.Proof:
     if name == "alibaba":
         return _checksum(uid, seed, secrets)
@@ -99,7 +106,8 @@ def _proof(
         raise errors.ConfigurationError(f"{name} delivers no results")
     source = vendors.CredentialsSource(name, credentials)
     source()
-    return deliveries.Confirmation(vendor, source)
+    within = dataclasses.replace(deliveries.CONFIRMATION_QUOTA, calls_per_second=qps)
+    return deliveries.Confirmation(vendor, source, within)
 
 
 def _checksum(uid: str | None, seed: str | None, secrets: str | None) -> deliveries.Checksum:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from beam_moderation import errors
+from beam_moderation import configuration, errors
 
 
 def emulate(
@@ -27,13 +27,20 @@ def emulate(
         raise errors.ConfigurationError(
             f"no vendor '{vendor}'; there are {', '.join(emulator.VENDORS)}"
         )
+    spec = emulator.FaultSpec()
+    if faults is not None:
+        spec = configuration.read_yaml(faults, emulator.FaultSpec)
+    settings = emulator.Settings(calls_per_second=qps, latency_s=latency, faults=spec)
     try:
-        spec = emulator.read_faults(faults) if faults else emulator.FaultSpec()
-        settings = emulator.Settings(calls_per_second=qps, latency_s=latency, faults=spec)
-    except (OSError, ValueError) as error:
-        raise errors.ConfigurationError(f"{faults}: {error}".splitlines()[0]) from error
-    Console().print(f"{vendor} on http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
-    emulator.run(vendor, port, settings)
+        emulator.run(
+            vendor, port, settings, lambda url: _say(f"{vendor} on {url} (Ctrl-C ends it)")
+        )
+    except OSError as error:
+        raise errors.ConfigurationError(f"cannot listen on port {port}: {error}") from error
+
+
+def _say(line: str) -> None:
+    Console().print(line, highlight=False, soft_wrap=True)
 
 
 def _emulator() -> Any:

@@ -1,9 +1,11 @@
 """The options that name a vendor, and what is made from them."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, get_type_hints
 
+import pydantic
 import typer
 import yaml
 
@@ -20,7 +22,9 @@ IN_FLIGHT = {"alibaba": 50, "tencent": 100, "huawei": 10}
 """Calls in flight where no number is given: Tencent's and Huawei's documented defaults."""
 
 DEADLINE_S = 600.0
+_STRICT = pydantic.ConfigDict(extra="forbid")
 SEED_VARIABLE = "BEAM_MODERATION_CALLBACK_SEED"
+"""Of the checksum of Alibaba's callbacks. No option: a command line is seen by everybody."""
 
 Name = Annotated[
     str | None, typer.Option("--vendor", help=f"Vendor: {', '.join(vendors.VENDORS)}.")
@@ -66,12 +70,10 @@ Deadline = Annotated[
 ]
 Callback = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Where the vendor posts results to, with --mode async."),
-]
-CallbackSeed = Annotated[
-    str | None,
     typer.Option(
-        envvar=SEED_VARIABLE, show_default=False, help="Of the checksum of Alibaba's callbacks."
+        metavar="URL",
+        help="Where the vendor posts results to, with --mode async. Alibaba needs a seed too: set "
+        f"{SEED_VARIABLE}.",
     ),
 ]
 CallbacksFrom = Annotated[
@@ -87,11 +89,11 @@ def make_vendor(name: str, options: Sequence[str], **named: Any) -> vendors.Vend
     """The vendor with the options that were given.
 
     Args:
-      options: of the vendor, each as `name=value`, the value in YAML.
+      options: of the vendor, each as `name=value`; a value that is no text is in YAML.
       named: further options; None and empty ones were not given.
 
     Raises:
-      ConfigurationError: there is no such vendor, or it does not take an option.
+      ConfigurationError: there is no such vendor, it does not take an option, or not that value.
     """
     if name not in vendors.VENDORS:
         raise errors.ConfigurationError(
@@ -99,7 +101,8 @@ def make_vendor(name: str, options: Sequence[str], **named: Any) -> vendors.Vend
         )
     kind: Any = vendors.VENDORS[name]
     given = {key: value for key, value in named.items() if value not in (None, (), [], False)}
-    given |= dict(map(_option, options))
+    told = dict(map(_option, options))
+    given |= told
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if unknown := sorted(given.keys() - fields.keys()):
         raise errors.ConfigurationError(
@@ -114,22 +117,55 @@ def make_vendor(name: str, options: Sequence[str], **named: Any) -> vendors.Vend
         raise errors.ConfigurationError(
             f"{name} needs {' and '.join(missing)}: --vendor-option {missing[0]}=…"
         )
+    given |= _typed(kind, told)
     vendor: vendors.Vendor = kind(**given)
     return vendor
 
 
-def _option(text: str) -> tuple[str, Any]:
+def _option(text: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator:
         raise errors.ConfigurationError(f"an option is given as name=value, not '{text}'")
-    return name.replace("-", "_"), yaml.safe_load(value)
+    if name == "seed":
+        raise errors.ConfigurationError(
+            f"seed does not belong on a command line: set {SEED_VARIABLE}"
+        )
+    return name.replace("-", "_"), value
 
 
-def callback_options(name: str, callback: str | None, seed: str | None) -> dict[str, str | None]:
+def _typed(kind: type, told: Mapping[str, str]) -> dict[str, Any]:
+    """Options that were told as texts, as the types of the fields that they are for."""
+    types = get_type_hints(kind)
+    return {name: _value(name, text, types[name]) for name, text in told.items()}
+
+
+def _value(name: str, text: str, kind: Any) -> Any:
+    """The text itself where that will do, so that digits and dates stay text; else what YAML says.
+
+    Raises:
+      ConfigurationError: neither is a value of the type.
+    """
+    adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(kind, config=_STRICT)
+    try:
+        return adapter.validate_python(text)
+    except pydantic.ValidationError:
+        pass
+    try:
+        return adapter.validate_python(yaml.safe_load(text))
+    except pydantic.ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "not YAML"
+    raise errors.ConfigurationError(f"--vendor-option {name}={text}: {problem}")
+
+
+def callback_options(name: str, callback: str | None) -> dict[str, str | None]:
     """The vendor's options for callbacks to an address; none without an address."""
     if callback is None:
         return {}
-    return {"callback": callback, **({"seed": seed} if name == "alibaba" else {})}
+    if name != "alibaba":
+        return {"callback": callback}
+    return {"callback": callback, "seed": os.environ.get(SEED_VARIABLE)}
 
 
 def make_inbox(callback: str | None, folder: str | None) -> callbacks.Folder | None:

@@ -212,6 +212,9 @@ class Alibaba(Vendor):
             raise Refused(_service_error(400, "BAD_REQUEST"))
         if not _are_scenes(scenes):
             raise Refused(_service_error(400, "BAD_REQUEST: scenes"))
+        texts = [body.get(name, "") for name in ("taskId", "label", "note")]
+        if not all(isinstance(text, str) for text in texts) or not _is_place(body.get("url", "")):
+            raise Refused(_service_error(400, "BAD_REQUEST"))
         self.ledger.count("feedback_per_image", image)
         return json_reply({"code": 200, "msg": "OK", "requestId": new_request_id()})
 
@@ -222,6 +225,13 @@ class Alibaba(Vendor):
 
 def _are_scenes(scenes: Any) -> bool:
     return isinstance(scenes, list) and all(scene in _SCENES for scene in map(str, scenes))
+
+
+def _is_place(url: Any) -> bool:
+    """Whether it is an address of the length and the schemes that are taken, or empty."""
+    if not isinstance(url, str) or len(url) > _MAX_URL_CHARS:
+        return False
+    return not url or url.startswith(("http://", "https://", "oss://"))
 
 
 def _refusal(task: Item) -> tuple[str, str] | None:

@@ -88,12 +88,15 @@ class Bucket:
 
     def find(self, url: str) -> Stored:
         """The object at an `oss://` URL. Raises `KeyError` where there is none."""
+        if url.startswith(f"oss://{self._settings.bucket}/"):
+            return Stored(0, "JPEG", see(url))
         return self._stored[url]
 
     def refusal(self, url: str) -> tuple[str, str] | None:
         """Alibaba's code and message where the object cannot be judged."""
-        stored = self._stored.get(url)
-        if stored is None:
+        try:
+            stored = self.find(url)
+        except KeyError:
             return "404", "NOT_FOUND"
         if stored.size_bytes > _MAX_BYTES:
             return "589", "TOO_LARGE"

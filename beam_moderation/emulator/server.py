@@ -107,9 +107,23 @@ def spawn(vendor: str, settings: Settings | None = None, port: int = 0) -> Itera
         process.join()
 
 
-def run(vendor: str, port: int, settings: Settings | None = None) -> None:
-    """Runs an emulator until it is interrupted."""
-    _run_on(_listen(port), vendor, settings)
+def run(
+    vendor: str,
+    port: int,
+    settings: Settings | None = None,
+    listening: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Runs an emulator until it is interrupted; port 0 takes a free one.
+
+    Args:
+      listening: is told the URL as soon as there is somebody to answer there.
+
+    Raises:
+      OSError: the port is taken.
+    """
+    listener = _listen(port)
+    listening(_url(listener))
+    _run_on(listener, vendor, settings)
 
 
 def _run_on(listener: socket.socket, vendor: str, settings: Settings | None) -> None:

@@ -58,6 +58,8 @@ class Settings:
     """Of Huawei."""
     uid: str = "1234567890123456"
     """Alibaba's account id, part of a callback's checksum."""
+    bucket: str = "photos"
+    """The account's own at Alibaba, from which images may be judged: any key is one."""
     biz_types: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     """The scenes of a policy of the account; another `bizType` changes nothing."""
     policy_scenes: Sequence[str] = ("porn", "ad")

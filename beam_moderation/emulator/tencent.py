@@ -178,7 +178,10 @@ class Tencent(Vendor):
     def _feedback(self, call: Call) -> Reply:
         request = _read_xml(call.body)
         required = [_text(request, name) for name in ("Label", "SuggestedLabel")]
-        image = _text(request, "Url") or _text(request, "JobId")
+        url = _text(request, "Url")
+        image = url or _text(request, "JobId")
+        if url and not url.startswith(("http://", "https://")):
+            raise Refused(error("InvalidArgument", "Param Url is illegal"))
         if _text(request, "ContentType") != "2" or not all(required) or not image:
             raise Refused(error("InvalidArgument"))
         self.ledger.count("feedback_per_image", image)

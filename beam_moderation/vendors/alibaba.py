@@ -22,7 +22,10 @@ from beam_moderation.vendors import (
 )
 
 _OWN = "cn-shanghai cn-beijing cn-shenzhen cn-hangzhou ap-southeast-1 us-west-1"
-_IN_CHINA = "cn-hongkong cn-chengdu cn-qingdao cn-zhangjiakou cn-huhehaote"
+_IN_CHINA = (
+    "cn-hongkong cn-chengdu cn-qingdao cn-zhangjiakou cn-huhehaote "
+    "cn-hangzhou-finance cn-shanghai-finance-1 cn-shenzhen-finance-1 cn-north-2-gov-1"
+)
 _ABROAD = (
     "us-east-1 eu-central-1 eu-west-1 ap-south-1 ap-southeast-2 ap-southeast-3 ap-southeast-5 "
     "ap-northeast-1 me-east-1"
@@ -49,6 +52,7 @@ _UPLOAD = _Operation("/green/credentials/uploadcredentials", "UploadCredentials"
 _VERSIONS = ("2018-05-09", "2017-01-12")
 _FEEDBACK_SCENES = frozenset({"porn", "terrorism", "ad"})
 _MAX_URL_CHARS = 2048
+_URL = re.compile(r"(https?|oss)://[^/\s].*", re.IGNORECASE)
 _MAX_DATA_ID_CHARS = 128
 _MAX_IDS = 100
 """Of tasks in one request for results; no page says more."""
@@ -71,12 +75,14 @@ class Alibaba:
         answer lacks one of `scenes` fails.
       callback: an address to post results to; only with `asynchronous`, and with a `seed`.
       seed: of the callback's checksum: up to 64 letters, digits and underscores.
-      crypt_type: of the callback's checksum: SHA256, the vendor's default, or SM3.
+      crypt_type: of the callback's checksum: SHA256, also where none is named.
       interval: of an animation or a long image judge every n-th frame; None: only the first.
       max_frames: judge at most so many frames; None: the vendor's default, 1 on the newer pages
         and 100 on the older.
       client_info: of who sends the images, by the vendor's names, as `userId`.
       extras: further parameters of every image, for features that the account was given.
+      bucket: of the account's own OSS in the same region, which Green was given leave to read: what
+        is at `oss://bucket/key` goes as that.
       max_items: images a request: 100 on the newer pages, which need an account that may have as
         many at once, and 50 on the older.
       max_bytes: of one image: 20 MB on the newer pages; 5 MB for synchronous scans on the older.
@@ -102,6 +108,7 @@ class Alibaba:
     max_frames: int | None = None
     client_info: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     extras: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    bucket: str | None = dataclasses.field(default=None, compare=False)
     max_items: int = dataclasses.field(default=100, compare=False)
     max_bytes: int = dataclasses.field(default=20_000_000, compare=False)
     first_look_s: float = dataclasses.field(default=30.0, compare=False)
@@ -120,7 +127,9 @@ class Alibaba:
             "callback needs asynchronous": bool(self.callback) and not self.asynchronous,
             "callback needs a seed of up to 64 letters, digits and underscores": bool(self.callback)
             and not re.fullmatch(r"\w{1,64}", self.seed or "", re.ASCII),
-            "crypt_type is SHA256 or SM3": self.crypt_type not in (None, "SHA256", "SM3"),
+            "crypt_type is SHA256; no callback is proved by SM3": (
+                self.crypt_type not in (None, "SHA256")
+            ),
             "interval, max_frames, max_items and max_bytes are 1 or more": any(
                 count is not None and count < 1 for count in counts
             ),
@@ -140,13 +149,17 @@ class Alibaba:
 
     @property
     def limits(self) -> protocol.Limits:
-        """A synchronous scan may take 6 s on the vendor's side; results are kept for an hour."""
+        """A synchronous scan may take 6 s on the vendor's side; results are kept for an hour.
+
+        A GIF may have 4,194,304 pixels (help.aliyun.com/document_detail/70292.html).
+        """
         return protocol.Limits(
             max_items=self.max_items,
             max_bytes=self.max_bytes,
             formats=frozenset({"PNG", "JPEG", "BMP", "GIF", "WEBP"}),
             max_pixels=250_000_000,
             max_side=30_000,
+            max_gif_pixels=4_194_304,
             timeout_s=8.0,
             first_look_s=self.first_look_s,
             look_every_s=self.look_every_s,
@@ -182,12 +195,30 @@ class Alibaba:
     def _task(self, item: protocol.Item, data_id: str) -> dict[str, Any]:
         task = {
             "dataId": data_id,
-            "url": _url(item),
+            "url": self._url(item),
+            "time": None if item.created_at is None else round(item.created_at * 1000),
+            "clientInfo": dict(item.client_info) or None,
             "interval": self.interval,
             "maxFrames": self.max_frames,
             "extras": dict(self.extras) or None,
         }
         return _present(task)
+
+    def object_key(self, uri: str) -> str | None:
+        """The key of an image in the account's own bucket; None for any other URI."""
+        return answers.key_in("oss", self.bucket, uri)
+
+    def _url(self, item: protocol.Item) -> str:
+        """The address that the vendor is given."""
+        own = self.bucket and item.object_key and f"oss://{self.bucket}/{item.object_key}"
+        url = item.stored or own or item.url or ""
+        if len(url) > _MAX_URL_CHARS:
+            raise errors.VendorRefusedInput(
+                f"alibaba takes URLs of up to {_MAX_URL_CHARS} characters"
+            )
+        if not _URL.fullmatch(url) or not url.isprintable():
+            raise errors.VendorRefusedInput("alibaba takes http, https and oss addresses")
+        return url
 
     def _signed(
         self,
@@ -297,7 +328,8 @@ class Alibaba:
         """The request that puts an image into the account's library of similar images.
 
         Raises:
-          VendorRefusedInput: the vendor takes pass, and block with a scene of porn, terrorism, ad.
+          VendorRefusedInput: the vendor takes pass, and block with a scene of porn, terrorism, ad,
+            of an address that it takes.
         """
         scenes = [scene for scene in human.scenes if scene in _FEEDBACK_SCENES]
         if human.suggestion not in ("pass", "block") or (
@@ -312,13 +344,14 @@ class Alibaba:
             "scenes": scenes or None,
             "label": human.label or None,
             "note": human.note or None,
-            "url": human.url,
+            "url": self._url(protocol.Item("", human.url)),
         }
         return self._signed(_FEEDBACK, _present(content), credentials, now, nonce)
 
     def read_feedback(self, response: protocol.Response) -> None:
         """Raises a `VendorError` unless the vendor took the decision."""
-        alibaba_answers.read(response)
+        with answers.of_one_decision(alibaba_answers.BAD_REQUEST):
+            alibaba_answers.read(response)
 
     def upload_grant(
         self, credentials: protocol.Credentials, now: float, nonce: str
@@ -338,22 +371,12 @@ class Alibaba:
     def upload(
         self, item: protocol.Item, grant: protocol.Grant, now: float
     ) -> tuple[protocol.Request, protocol.Item]:
-        """The request that stores an image's bytes, and the item with their `oss://` address."""
+        """The request that stores an image's bytes, and the item with the address it stores at."""
         return alibaba_store.put(item, grant, now)
 
     def read_upload(self, response: protocol.Response) -> None:
         """Raises a `VendorError` unless the store took the bytes."""
         alibaba_store.check(response)
-
-
-def _url(item: protocol.Item) -> str:
-    """The address that the vendor is given."""
-    url = item.url or item.object_key or ""
-    if len(url) > _MAX_URL_CHARS:
-        raise errors.VendorRefusedInput(f"alibaba takes URLs of up to {_MAX_URL_CHARS} characters")
-    if not re.fullmatch(r"(https?|oss)://[^/\s].*", url, re.IGNORECASE) or not url.isprintable():
-        raise errors.VendorRefusedInput("alibaba takes http, https and oss addresses")
-    return url
 
 
 def _is_data_id(data_id: str) -> bool:

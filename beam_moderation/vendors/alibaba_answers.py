@@ -50,6 +50,9 @@ _CODES: Mapping[int, answers.Kind] = {
 }
 """What a code means of one image: help page 53414, and 276036 for 596."""
 
+BAD_REQUEST = frozenset({"400"})
+"""The code of a request whose fields are wrong."""
+
 _GATEWAY_CODES: Mapping[str, answers.Kind] = {
     "InvalidAccessKeyId": errors.VendorRefusedLogin,
     "InvalidSecurityToken": errors.VendorRefusedLogin,

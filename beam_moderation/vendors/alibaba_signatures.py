@@ -1,4 +1,4 @@
-"""The signatures of Alibaba: of its API gateway, of its object store, and of its callbacks."""
+"""The signatures of Alibaba: of its API gateway and of its object store."""
 
 import base64
 import email.utils
@@ -6,7 +6,6 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
-from beam_moderation import errors
 from beam_moderation.vendors import protocol
 
 
@@ -61,26 +60,6 @@ def oss(
     resource = f"/{bucket}/{key}"
     string_to_sign = "\n".join([method, *first, *_canonical(fields, "x-oss-"), resource])
     return f"OSS {credentials.key_id}:{_hmac_sha1(credentials.key_secret, string_to_sign)}"
-
-
-def callback_checksum(uid: str, seed: str, content: str, crypt_type: str = "SHA256") -> str:
-    """The `checksum` that Alibaba posts with the `content` of a callback, in hexadecimal.
-
-    Compare with `hmac.compare_digest`.
-
-    Args:
-      uid: of the main account.
-      content: the form's field as it came, for JSON that is written anew differs.
-
-    Raises:
-      ConfigurationError: `crypt_type` is SM3 and this Python's OpenSSL lacks it.
-    """
-    try:
-        digest = hashlib.new(crypt_type.lower())
-    except ValueError as error:
-        raise errors.ConfigurationError(f"alibaba: no {crypt_type} on this machine") from error
-    digest.update(f"{uid}{seed}{content}".encode())
-    return digest.hexdigest()
 
 
 def _canonical(fields: Mapping[str, str], prefix: str) -> list[str]:

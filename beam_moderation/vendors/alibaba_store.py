@@ -60,7 +60,7 @@ def grant(data: object, *, any_host: bool) -> protocol.Grant:
 def put(
     item: protocol.Item, grant: protocol.Grant, now: float
 ) -> tuple[protocol.Request, protocol.Item]:
-    """The request that stores an item's bytes, and the item with their `oss://` address.
+    """The request that stores an item's bytes, and the item with the `oss://` address it stores at.
 
     The name is a hash of the bytes, so that a repeated upload overwrites itself; it ends in `.jpg`
     whatever they are, as the SDK's does.
@@ -74,7 +74,7 @@ def put(
         headers["x-oss-security-token"] = credentials.security_token
     headers["Authorization"] = alibaba_signatures.oss("PUT", bucket, key, headers, credentials)
     url = f"{_address(grant.place['endpoint'], bucket)}/{quote(key, safe='')}"
-    stored = dataclasses.replace(item, url=f"oss://{bucket}/{key}", content=None)
+    stored = dataclasses.replace(item, stored=f"oss://{bucket}/{key}")
     return protocol.Request("PUT", url, headers, item.content), stored
 
 

@@ -1,17 +1,18 @@
 """Reading what vendors answer, strictly: what is not documented is malformed, never a `pass`."""
 
 import collections
+import contextlib
 import email.utils
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import pydantic
 import pydantic_core
 
-from beam_moderation import errors, records
+from beam_moderation import errors, records, uris
 from beam_moderation.vendors import protocol
 
 Suggestion: TypeAlias = Literal["pass", "review", "block"]
@@ -70,6 +71,22 @@ def text(fields: Mapping[str, Any], name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+@contextlib.contextmanager
+def of_one_decision(codes: Collection[str]) -> Iterator[None]:
+    """Has a refusal with one of `codes` refuse the decision that was told, and no other call."""
+    try:
+        yield
+    except errors.VendorRefusedRequest as error:
+        if error.vendor_code not in codes:
+            raise
+        raise errors.VendorRefusedInput(str(error), vendor_code=error.vendor_code) from None
+
+
+def is_web_address(url: str) -> bool:
+    """Whether a text could be the address of an image in the web."""
+    return url.isprintable() and re.match(r"https?://[^/\s]", url, re.IGNORECASE) is not None
+
+
 def match(keys: Sequence[str], answers: Sequence[tuple[str | None, T]]) -> list[T | None]:
     """The answer to each key, None where there is none.
 
@@ -113,6 +130,17 @@ def wire_ids(
         hashed = records.stable_id(item.data_id, str(place))[:length]
         ids[item.data_id if own else hashed] = None
     return list(ids)
+
+
+def key_in(scheme: str, bucket: str | None, uri: str) -> str | None:
+    """The key in `scheme://bucket/key`; None for a URI of another scheme or another bucket."""
+    if bucket is None or uris.scheme_of(uri) != scheme:
+        return None
+    try:
+        of, key = uris.parse_object(uri)
+    except errors.FetchError:
+        return None
+    return key if of == bucket else None
 
 
 def unexplained(overall: str, scenes: Iterable[str]) -> str:

@@ -5,11 +5,12 @@ import collections
 import math
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from beam_moderation import errors, quota
 from beam_moderation.vendors import client, lease, protocol
+from beam_moderation.vendors.retries import Attempts, Retries
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -30,6 +31,7 @@ class Calls:
 
     Args:
       credentials: looks the credentials up on this worker, and again when they are refused.
+      retries: for how long what costs nothing, a login or an upload, is tried.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class Calls:
         vendor: protocol.Vendor,
         credentials: Callable[[], protocol.Credentials],
         pacer: quota.Pacer,
+        retries: Retries,
     ) -> None:
         self.counts: collections.Counter[str] = collections.Counter()
         """calls, unanswered_calls (sent, and perhaps paid, without an answer), uploads."""
         self._vendor, self._source, self._pacer = vendor, credentials, pacer
+        self._retries = retries
         self._client = client.Client()
         self._login = lease.Lease(self._log_in)
         self._leave_to_upload = lease.Lease(self._get_leave_to_upload)
@@ -55,18 +59,17 @@ class Calls:
     async def __aexit__(self, *exception: object) -> None:
         await self._client.__aexit__(*exception)
 
-    async def scan(self, items: Sequence[protocol.Item]) -> list[protocol.Answer]:
+    async def reach(self, items: Sequence[protocol.Item]) -> list[protocol.Item | protocol.Failed]:
+        """Each item as `scan` takes it: uploaded, where that is how the vendor takes bytes."""
+        return await gather(self._reach(item) for item in items)
+
+    async def scan(self, items: Sequence[protocol.Item]) -> Sequence[protocol.Answer]:
         """The answer to each item of one request, in their order.
 
         Raises:
+          VendorUnreached: the request was not sent.
           VendorError: the request as a whole failed.
         """
-        reached = await gather(self._reach(item) for item in items)
-        sent = [item for item in reached if isinstance(item, protocol.Item)]
-        answers = iter(await self._scan(sent) if sent else [])
-        return [item if isinstance(item, protocol.Failed) else next(answers) for item in reached]
-
-    async def _scan(self, items: Sequence[protocol.Item]) -> Sequence[protocol.Answer]:
         answers, turn = await self._call(
             lambda *signing: self._vendor.scan(items, *signing),
             lambda response: self._vendor.read_scan(items, response),
@@ -91,7 +94,7 @@ class Calls:
     async def parts(self, tasks: Sequence[protocol.Task]) -> list[Sequence[protocol.Task]]:
         """The tasks as they are asked for together in one request each."""
         grant = await self._login.get()
-        requests = self._vendor.query(tasks, grant.credentials, time.time(), uuid.uuid4().hex)
+        requests = self._vendor.query(tasks, grant.credentials, *_signing())
         return [part for part, _ in requests]
 
     async def query(self, part: Sequence[protocol.Task]) -> Results:
@@ -145,7 +148,7 @@ class Calls:
     async def _call(self, make: Make, read: Read[T], images: int = 0) -> tuple[T, quota.Turn]:
         """Sends a request and reads its answer; a login that ended is renewed once."""
         try:
-            grant = await self._login.get()
+            grant = await self._logged_in()
             try:
                 return await self._once(grant.credentials, make, read, images)
             except errors.VendorRefusedLogin:
@@ -157,14 +160,22 @@ class Calls:
             self.refuse(error)
             raise
 
+    async def _logged_in(self) -> protocol.Grant:
+        """What to call with. Without it the call itself is never sent."""
+        try:
+            return await self._login.get()
+        except (errors.VendorRefusedRequest, errors.ConfigurationError):
+            raise
+        except errors.VendorError as error:
+            raise errors.VendorUnreached(f"no login: {error}") from error
+
     async def _once(
         self, credentials: protocol.Credentials, make: Make, read: Read[T], images: int = 0
     ) -> tuple[T, quota.Turn]:
         async with self._pacer.place(images) as turn:
             self._raise_if_refused()
-            request = make(credentials, time.time(), uuid.uuid4().hex)
             try:
-                response = await self._client.send(request, self._vendor.limits.timeout_s, turn)
+                response = await self._send(turn, lambda: make(credentials, *_signing()))
             except errors.VendorTimeout:
                 self.counts["unanswered_calls"] += 1
                 raise
@@ -175,6 +186,29 @@ class Calls:
         except errors.VendorThrottled as error:
             self._pacer.throttled(turn, error.retry_after_s)
             raise
+
+    async def _send(
+        self, turn: quota.Turn, signed: Callable[[], protocol.Request]
+    ) -> protocol.Response:
+        """Sends a request, signed anew where its turn was long in coming."""
+        timeout_s = self._vendor.limits.timeout_s
+        while True:
+            try:
+                return await self._client.send(signed(), timeout_s, turn)
+            except client.Stale:
+                continue
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What a call returns that costs nothing: it is made again until the patience ends."""
+        attempts = Attempts(self._retries)
+        while True:
+            try:
+                return await call()
+            except errors.VendorError as error:
+                attempts.made(error, free=True)
+                if not attempts.again(error):
+                    raise
+            await self.sleep(attempts.pause_s)
 
     async def _log_in(self) -> protocol.Grant:
         credentials = await asyncio.to_thread(self._source)
@@ -189,8 +223,10 @@ class Calls:
             assert request is not None
             return request
 
-        grant, _ = await self._once(
-            credentials, make, lambda response: read_login(credentials, response)
+        grant, _ = await self._patiently(
+            lambda: self._once(
+                credentials, make, lambda response: read_login(credentials, response)
+            )
         )
         return grant
 
@@ -200,12 +236,12 @@ class Calls:
         return grant
 
     async def _reach(self, item: protocol.Item) -> protocol.Item | protocol.Failed:
-        """The item as `scan` takes it, uploaded where that is the vendor's way."""
-        if item.content is None or not isinstance(self._vendor, protocol.Uploads):
+        vendor = self._vendor
+        if item.content is None or item.stored or not isinstance(vendor, protocol.Uploads):
             return item
         try:
             async with self._uploads:
-                return await self._upload(self._vendor, item)
+                return await self._patiently(lambda: self._upload(vendor, item))
         except errors.VendorRefusedRequest as error:
             self.refuse(error)
             raise
@@ -228,6 +264,11 @@ class Calls:
         response = await self._client.send(request, _UPLOAD_TIMEOUT_S)
         _read(vendor.read_upload, response)
         return stored
+
+
+def _signing() -> tuple[float, str]:
+    """The time of a call, and its nonce."""
+    return time.time(), uuid.uuid4().hex
 
 
 def _read(read: Callable[[S], T], answer: S) -> T:

@@ -27,7 +27,13 @@ else:
 MAX_ANSWER_BYTES = 10 * 2**20
 _CONNECT_S = 10.0
 _NO_END_S = 86_400.0
+_FRESH_S = 60.0
+"""How long a signed request may wait. Vendors refuse signatures that are ten minutes old."""
 _CHUNK_BYTES = 2**16
+
+
+class Stale(Exception):
+    """A request's turn has come, and its signature is too old: it is to be signed and sent anew."""
 
 
 class Client:
@@ -65,7 +71,8 @@ class Client:
           turn: waited for when the connection stands; None: no quota counts the request.
 
         Raises:
-          VendorUnavailable: nothing was sent.
+          Stale: nothing was sent, as the turn was long in coming; the next call needs none.
+          VendorUnreached: nothing was sent.
           VendorTimeout: the request was sent, and no answer came, or not the whole of it.
           VendorAnswerMalformed: the answer is no HTTP, or larger than the limit.
         """
@@ -76,6 +83,9 @@ class Client:
                 return await self._exchange(request)
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise _fault(error, sending.sent) from error
+        finally:
+            # The loop keeps ended timers for long, and they this: not the task too, and its result.
+            sending.deadline = None
 
     async def _exchange(self, request: protocol.Request) -> protocol.Response:
         async with self._session.request(
@@ -104,7 +114,7 @@ def _fault(error: Exception, sent: bool) -> errors.VendorError:
     """What a failed exchange means. The message names no address: it may hold a signature."""
     kind = type(error).__name__
     if not sent:
-        return errors.VendorUnavailable(f"the vendor cannot be reached: {kind}")
+        return errors.VendorUnreached(f"the vendor cannot be reached: {kind}")
     if isinstance(error, aiohttp.ClientResponseError):
         return errors.VendorAnswerMalformed(f"the answer is no HTTP: {kind}")
     return errors.VendorTimeout(f"the request was sent, and no whole answer came: {kind}")
@@ -126,9 +136,12 @@ class _Sending:
         sends a second time, having lost the connection of a GET or PUT, needs one.
         """
         if self._turn is not None and (self.sent or self._turn.left_at is None):
+            began = _now()
             self._ends_in(_NO_END_S)
             await self._turn.leave()
             self._ends_in(_CONNECT_S)
+            if _now() - began > _FRESH_S:
+                raise Stale
 
     def writing(self) -> None:
         """Notes the moment of the first byte; from here on the vendor's time runs."""
@@ -138,7 +151,11 @@ class _Sending:
             self._turn.sent()
 
     def _ends_in(self, seconds: float) -> None:
-        getattr(self.deadline, _RESCHEDULE)(asyncio.get_running_loop().time() + seconds)
+        getattr(self.deadline, _RESCHEDULE)(_now() + seconds)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 _current: contextvars.ContextVar[_Sending] = contextvars.ContextVar("_current")

@@ -61,6 +61,9 @@ def _problem(image: images.OpenedImage, length: int, limits: protocol.Limits) ->
     """What of an image the vendor does not take; None where it takes it."""
     if image.format not in limits.formats:
         return f"format {image.format}"
+    pixels = image.width * image.height
+    if image.format == "GIF" and pixels > (limits.max_gif_pixels or pixels):
+        return f"{image.width}x{image.height} pixels, above {limits.max_gif_pixels} in a GIF"
     return _excess(length, image.width, image.height, limits)
 
 

@@ -14,24 +14,21 @@ from typing import Any, ClassVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from beam_moderation import errors
-from beam_moderation.vendors import answers, huawei_answers, huawei_signatures, protocol
-
-_CATEGORIES = {
-    ("v1.0", False): ("politics", "terrorism", "porn", "ad"),
-    ("v1.0", True): ("politics", "terrorism", "porn"),
-    ("v3", False): ("politics", "terrorism", "porn", "image_text"),
-}
-"""The scenes of each version, synchronous or as jobs."""
-
-_EVENT_TYPES = (
-    *("head_image", "album", "dynamic", "article", "comment"),
-    *("room_cover", "group_message", "message", "product"),
+from beam_moderation.vendors import (
+    answers,
+    huawei_answers,
+    huawei_login,
+    huawei_signatures,
+    huawei_words,
+    protocol,
 )
 
 _MAX_URLS = 10
 _MAX_URLS_OF_A_JOB = 500
 _MAX_INLINE_BYTES = 7_500_000
 """What is 10 MB in base64."""
+_MAX_UNFINISHED_JOBS = 20
+"""Of an account (moderation_03_0038)."""
 _MAX_REQUEST_BYTES = 12_000_000
 """Of a request signed with a key pair."""
 
@@ -43,8 +40,7 @@ class Huawei:
     The scenes are the vendor's categories and are always sent. Left to itself the vendor would
     judge politics and terrorism, and `all` would leave out ad: so no scene goes unjudged unsaid.
 
-    A scene in which the vendor finds nothing above its threshold has a suggestion and no number:
-    its score is 0 and it has no findings.
+    A scene with nothing above the vendor's threshold has a suggestion, score 0 and no findings.
 
     In v1.0 an image is known by its URL alone, so that equal URLs in a request have their answers
     in the order of the request.
@@ -52,7 +48,7 @@ class Huawei:
     Args:
       region: as `cn-north-4`.
       scenes: v1.0: of politics, terrorism, porn, ad (no ad in jobs); v3: of politics, terrorism,
-        porn, image_text.
+        porn, image_text. Politics, terrorism and porn where none are named.
       api_version: `v1.0` or `v3`.
       asynchronous: v1.0: URLs go in jobs of up to 500, at most 20 of them unfinished. Bytes are
         judged at once all the same.
@@ -61,9 +57,12 @@ class Huawei:
       moderation_rule: v1.0: a rule's name. It exists only for one image at a time, so that each
         image, by URL too, is a request.
       ad_glossaries: v1.0: names of word lists for ad; one image at a time too.
-      biz_type: v3: a policy's name; it beats the scenes, so name those that it judges.
+      biz_type: v3: a policy's name; it beats the scenes, so those that it judges must be named.
+        Of a scene in which nothing was found the vendor says nothing: `detail` has `unstated`.
       event_type: v3: what the images are, as `head_image`; required without `biz_type`.
       project_id: required in v3.
+      bucket: of the account's own OBS in the same region, which Moderation was given leave to read:
+        what is at `obs://bucket/key` goes as its address there.
       endpoint: instead of the vendor's own, as `http://127.0.0.1:8080`.
       iam_endpoint: likewise of the login.
 
@@ -74,7 +73,7 @@ class Huawei:
     name: ClassVar[str] = "huawei"
 
     region: str
-    scenes: Sequence[str] = ("politics", "terrorism", "porn")
+    scenes: Sequence[str] = None  # type: ignore[assignment] # what stands for it hangs on biz_type
     api_version: str = "v1.0"
     asynchronous: bool = False
     threshold: float | None = None
@@ -83,12 +82,16 @@ class Huawei:
     biz_type: str | None = None
     event_type: str | None = None
     project_id: str | None = None
+    bucket: str | None = dataclasses.field(default=None, compare=False)
     endpoint: str | None = dataclasses.field(default=None, compare=False)
     iam_endpoint: str | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        if self.scenes is None:
+            named = () if self.biz_type else ("politics", "terrorism", "porn")
+            object.__setattr__(self, "scenes", named)
         v3 = self.api_version == "v3"
-        scenes = _CATEGORIES.get((self.api_version, self.asynchronous), ())
+        scenes = huawei_words.CATEGORIES.get((self.api_version, self.asynchronous), ())
         of_v1 = self.threshold is not None or bool(self._one_by_one)
         of_v3 = bool(self.biz_type or self.event_type)
         wrong = {
@@ -105,8 +108,8 @@ class Huawei:
             "biz_type and event_type need v3": of_v3 and not v3,
             "v3 needs project_id": v3 and not self.project_id,
             "v3 needs biz_type or event_type": v3 and not of_v3,
-            f"event_type is one of {', '.join(_EVENT_TYPES)}": (
-                self.event_type not in (None, *_EVENT_TYPES)
+            f"event_type is one of {', '.join(huawei_words.EVENT_TYPES)}": (
+                self.event_type not in (None, *huawei_words.EVENT_TYPES)
             ),
         }
         for problem in (problem for problem, is_so in wrong.items() if is_so):
@@ -137,6 +140,7 @@ class Huawei:
             first_look_s=30.0,
             look_every_s=30.0,
             results_kept_s=1800.0,
+            max_unfinished=_MAX_UNFINISHED_JOBS,
         )
 
     @property
@@ -172,7 +176,7 @@ class Huawei:
         """
         if len(items) > self.limits.max_items:
             raise ValueError(f"huawei: {len(items)} images, at most {self.limits.max_items}")
-        images = [_image(item) for item in items]
+        images = [self._image(item) for item in items]
         if self._is_single(items):
             return self._post("/moderation/image", self._body(images[0]), credentials, now)
         urls: list[Any] = [image["url"] for image in images]
@@ -181,6 +185,24 @@ class Huawei:
             urls = [{"url": url, "data_id": id_} for url, id_ in zip(urls, ids, strict=True)]
         path = "/moderation/image/batch/jobs" if self.asynchronous else "/moderation/image/batch"
         return self._post(path, self._body({"urls": urls}), credentials, now)
+
+    def object_key(self, uri: str) -> str | None:
+        """The key of an image in the account's own bucket; None for any other URI."""
+        return answers.key_in("obs", self.bucket, uri)
+
+    def _url(self, item: protocol.Item) -> str:
+        """The address that the vendor is given; empty where there is none."""
+        if item.object_key is None or self.bucket is None:
+            return item.url or ""
+        host = f"https://{self.bucket}.obs.{self.region}.myhuaweicloud.com"
+        return f"{host}/{quote(item.object_key)}"
+
+    def _image(self, item: protocol.Item) -> dict[str, str]:
+        if item.content is not None:
+            return {"image": base64.b64encode(item.content).decode()}
+        if not (url := self._url(item)):
+            raise errors.VendorRefusedInput("huawei: the image has neither bytes nor a URL")
+        return {"url": url}
 
     def _body(self, images: Mapping[str, Any]) -> dict[str, Any]:
         """The images and the options, in the order in which the SDK has them."""
@@ -251,14 +273,24 @@ class Huawei:
                 _data_ids(items), huawei_answers.named(body.get("results"), "data_id")
             )
         else:
-            found = _by_url(items, body.get("result"))
+            found = self._by_url(items, body.get("result"))
         return [self._answer(fields, None, request_id) for fields in found]
 
     def _answer(
         self, fields: object, task_id: str | None, request_id: str | None
     ) -> protocol.Answer:
         model = huawei_answers.ItemV3 if self.api_version == "v3" else huawei_answers.Item
-        return huawei_answers.answer(model, self.scenes, fields, task_id, request_id)
+        answer = huawei_answers.answer(model, self.scenes, fields, task_id, request_id)
+        if self.biz_type and isinstance(answer, protocol.Judged):
+            return huawei_answers.with_unstated(answer)
+        return answer
+
+    def _by_url(
+        self, items: Sequence[protocol.Item], results: object
+    ) -> list[dict[str, Any] | None]:
+        urls = [self._url(item) for item in items]
+        spelt = huawei_answers.as_asked(urls)
+        return answers.match(urls, huawei_answers.named(results, "url", spelt))
 
     def query(
         self,
@@ -300,7 +332,7 @@ class Huawei:
         if job.status == "failed":
             failed = errors.VendorUnavailable("huawei: the job failed")
             return [protocol.Failed(failed, task.task_id, request_id) for _ in task.items]
-        found = _by_url(task.items, job.others.get("items"))
+        found = self._by_url(task.items, job.others.get("items"))
         return [self._answer(fields, task.task_id, request_id) for fields in found]
 
     def feedback(
@@ -313,18 +345,25 @@ class Huawei:
         """The request that reports a verdict as wrong. It is of v1.1 whatever the version.
 
         Raises:
-          VendorRefusedInput: the decision is neither pass nor block, which says nothing to it.
+          VendorRefusedInput: the vendor takes pass and block, of a web address, in a scene of
+            politics, terrorism, porn, ad.
         """
-        if human.suggestion not in ("pass", "block"):
-            raise errors.VendorRefusedInput("huawei: feedback is either pass or block")
-        categories = [*(human.scenes or self.scenes)]
+        scenes = human.scenes or self.scenes
+        categories = [scene for scene in scenes if scene in huawei_words.CATEGORIES["v1.0", False]]
+        is_told = human.suggestion in ("pass", "block") and categories
+        if not is_told or not answers.is_web_address(human.url):
+            raise errors.VendorRefusedInput(
+                "huawei takes pass or block of a web address, in politics, terrorism, porn or ad, "
+                "as feedback"
+            )
         report = {"suggestion": human.suggestion, "url": human.url, "categories": categories}
         body = json.dumps(report).encode()
         return self._signed("POST", "/v1.1/moderation/image/feedback", {}, body, credentials, now)
 
     def read_feedback(self, response: protocol.Response) -> None:
         """Raises a `VendorError` unless the vendor took the report."""
-        huawei_answers.read(response)
+        with answers.of_one_decision(huawei_answers.BAD_REQUEST):
+            huawei_answers.read(response)
 
     def login(
         self,
@@ -339,16 +378,7 @@ class Huawei:
         if credentials.domain is None:
             return None
         base = self.iam_endpoint or f"https://iam.{self.region}.myhuaweicloud.com"
-        user = {
-            "domain": {"name": credentials.domain},
-            "name": credentials.key_id,
-            "password": credentials.key_secret,
-        }
-        identity = {"methods": ["password"], "password": {"user": user}}
-        auth = {"identity": identity, "scope": {"project": {"name": self.region}}}
-        headers = {"Content-Type": "application/json", "Host": urlsplit(base).netloc}
-        body = json.dumps({"auth": auth}).encode()
-        return protocol.Request("POST", base.rstrip("/") + "/v3/auth/tokens", headers, body)
+        return huawei_login.request(base, self.region, credentials)
 
     def read_login(
         self, credentials: protocol.Credentials, response: protocol.Response
@@ -358,16 +388,8 @@ class Huawei:
         Raises:
           VendorError: there is none.
         """
-        token, ends_at = huawei_answers.read_token(response)
+        token, ends_at = huawei_login.read_token(response)
         return protocol.Grant(dataclasses.replace(credentials, login_token=token), ends_at)
-
-
-def _image(item: protocol.Item) -> dict[str, str]:
-    if item.content is not None:
-        return {"image": base64.b64encode(item.content).decode()}
-    if not item.url:
-        raise errors.VendorRefusedInput("huawei: the image has neither bytes nor a URL")
-    return {"url": item.url}
 
 
 def _data_ids(items: Sequence[protocol.Item]) -> list[str]:
@@ -375,8 +397,3 @@ def _data_ids(items: Sequence[protocol.Item]) -> list[str]:
     return answers.wire_ids(
         items, lambda data_id: re.fullmatch(r"[A-Za-z0-9_-]{1,30}", data_id) is not None, 30
     )
-
-
-def _by_url(items: Sequence[protocol.Item], results: object) -> list[dict[str, Any] | None]:
-    urls = [huawei_answers.same_place(item.url or "") for item in items]
-    return answers.match(urls, huawei_answers.named(results, "url", huawei_answers.same_place))

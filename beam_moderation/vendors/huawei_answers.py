@@ -4,6 +4,8 @@ Codes and their meanings: the error page of the API reference (moderation_03_001
 the older AIS SDK; 0402 as in the page on one image (moderation_03_0019).
 """
 
+import collections
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -55,6 +57,9 @@ _CODES: Mapping[str, tuple[answers.Kind, str]] = {
 }
 """What an error code means of a request."""
 
+BAD_REQUEST = frozenset({"AIS.0011", "AIS.0012", "AIS.0501"})
+"""The codes of a request whose fields are wrong."""
+
 _OF_THE_ACCOUNT = frozenset(
     {"AIS.0002", "AIS.0004", "AIS.0007", "AIS.0026", "AIS.0027", "AIS.0032"}
 )
@@ -65,10 +70,6 @@ _BELOW_THRESHOLD = "normal"
 
 _UNNAMED = "unknown"
 """The label where the vendor does not pass a scene and lists nothing."""
-
-
-class _Token(answers.Fields):
-    expires_at: pydantic.AwareDatetime
 
 
 class Entry(answers.Fields):
@@ -111,6 +112,7 @@ class Item(answers.Fields):
             max(best or findings, key=lambda finding: finding.score, default=None),
             findings,
             {"detail": _plain(entries), "suggestion": overall, "category_suggestions": categories},
+            floor,
         )
 
 
@@ -154,6 +156,7 @@ class ItemV3(answers.Fields):
             findings[0] if findings else None,
             findings,
             {"details": _plain(details), **extra},
+            floor,
         )
 
 
@@ -177,6 +180,7 @@ def _verdict(
     best: records.Finding | None,
     findings: Sequence[records.Finding],
     detail: Mapping[str, Any],
+    floor: str,
 ) -> protocol.Verdict:
     """A verdict. Where the vendor lists no label its score is 0 and it has no findings.
 
@@ -186,7 +190,7 @@ def _verdict(
     nothing = _BELOW_THRESHOLD if suggestion == "pass" else _UNNAMED
     label, score = best or (nothing, 0.0)
     told = {name: value for name, value in detail.items() if value}
-    return protocol.Verdict(scene, label, score, suggestion, "", findings, told)
+    return protocol.Verdict(scene, label, score, suggestion, "", findings, told, floor)
 
 
 def read(response: protocol.Response) -> dict[str, Any]:
@@ -214,19 +218,6 @@ def job(body: Mapping[str, Any]) -> Job:
       VendorAnswerMalformed: it tells of none.
     """
     return answers.parse(Job, body.get("result"))
-
-
-def read_token(response: protocol.Response) -> tuple[str, float]:
-    """The token that a login was answered with, and when it ends, in seconds since 1970.
-
-    Raises:
-      VendorError: there is none.
-    """
-    token = answers.parse(_Token, read(response).get("token"))
-    value = response.headers.get("x-subject-token")
-    if not value:
-        raise errors.VendorAnswerMalformed("huawei: a login without a token")
-    return value, token.expires_at.timestamp()
 
 
 def request_id(body: Mapping[str, Any], response: protocol.Response) -> str | None:
@@ -273,7 +264,32 @@ def answer(
     return protocol.Judged(verdicts, task_id, request, billed_units=len(scenes))
 
 
-def same_place(url: str) -> str:
+def with_unstated(judged: protocol.Judged) -> protocol.Judged:
+    """The verdicts, with a note on those for which the vendor listed nothing."""
+    verdicts = [
+        verdict
+        if verdict.findings
+        else dataclasses.replace(verdict, detail={**verdict.detail, "unstated": True})
+        for verdict in judged.verdicts
+    ]
+    return dataclasses.replace(judged, verdicts=verdicts)
+
+
+def as_asked(urls: Sequence[str]) -> Callable[[str], str]:
+    """Finds the URL that was asked for: as it is, else the only one that is spelt differently."""
+    exact = {*urls}
+    places = collections.defaultdict(set)
+    for url in exact:
+        places[_same_place(url)].add(url)
+
+    def spelt(told: str) -> str:
+        alike = places[_same_place(told)]
+        return told if told in exact or len(alike) != 1 else next(iter(alike))
+
+    return spelt
+
+
+def _same_place(url: str) -> str:
     """A URL as it can be compared: a vendor may give it back with its host or escapes respelt."""
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")

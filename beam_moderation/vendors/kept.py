@@ -5,8 +5,8 @@
 ```
 
 A file holds what one response said of the items of its request, the ids of tasks among it. It is
-written before anybody acts on the response, appears as a whole, and is never changed. What an item
-is asked is part of its key, so it does not matter how the items were cut into requests.
+on the disk before anybody acts on the response, appears as a whole, and is never changed. What an
+item is asked is part of its key, so it does not matter how the items were cut into requests.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ import hashlib
 import json
 import posixpath
 import re
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
-from beam_moderation import errors, records
+from beam_moderation import durable_files, errors, records
 from beam_moderation.vendors import protocol
 
 
@@ -47,8 +47,17 @@ class Outcome:
 
 def item_key(item: protocol.Item) -> str:
     """A name for what is asked: the same for the same image under the same `data_id`."""
-    content = "" if item.content is None else hashlib.sha256(item.content).hexdigest()
+    content = item.sha256 or _sha256(item)
     return records.stable_id(item.data_id, item.url or "", item.object_key or "", content)
+
+
+def without_bytes(item: protocol.Item) -> protocol.Item:
+    """The item under the same key, without what takes memory."""
+    return dataclasses.replace(item, content=None, sha256=item.sha256 or _sha256(item))
+
+
+def _sha256(item: protocol.Item) -> str:
+    return "" if item.content is None else hashlib.sha256(item.content).hexdigest()
 
 
 def options_key(vendor: protocol.Vendor) -> str:
@@ -66,6 +75,38 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return sorted(value) if isinstance(value, (set, frozenset)) else dict(value)
+
+
+class Answers(Protocol):
+    """Where the answers of a vendor are kept. Called in threads."""
+
+    def read(self, batch_id: str) -> dict[str, Outcome]:
+        """The outcomes of a batch by their items' keys; a final one hides a pending one."""
+
+    def write(self, batch_id: str, outcomes: Mapping[str, Outcome]) -> None:
+        """Keeps the outcomes that one response gave, by their items' keys."""
+
+
+class RecentAnswers:
+    """The answers on the latest batches, in this process alone: for who has no place for more."""
+
+    MAX_BATCHES = 1024
+
+    def __init__(self) -> None:
+        self._batches: dict[str, dict[str, Outcome]] = {}
+        self._lock = threading.Lock()
+
+    def read(self, batch_id: str) -> dict[str, Outcome]:
+        """The outcomes of a batch by their items' keys."""
+        with self._lock:
+            return dict(self._batches.get(batch_id, {}))
+
+    def write(self, batch_id: str, outcomes: Mapping[str, Outcome]) -> None:
+        """Keeps outcomes until many other batches came."""
+        with self._lock:
+            self._batches[batch_id] = {**self._batches.pop(batch_id, {}), **outcomes}
+            if len(self._batches) > self.MAX_BATCHES:
+                del self._batches[next(iter(self._batches))]
 
 
 class KeptAnswers:
@@ -107,13 +148,8 @@ class KeptAnswers:
         pending = [isinstance(o.answer, protocol.Pending) for o in outcomes.values()]
         name = records.stable_id(*sorted(outcomes), *map(str, pending)) + ".json"
         values = {key: _value(outcome) for key, outcome in outcomes.items()}
-        self._appear(folder, name, json.dumps(values, ensure_ascii=False, indent=1).encode())
-
-    def delete(self, batch_id: str) -> None:
-        """Forgets a batch, once its rows are committed elsewhere."""
-        folder = self._folder(batch_id)
-        if self._fs.isdir(folder):
-            self._fs.rm(folder, recursive=True)
+        content = json.dumps(values, ensure_ascii=False, indent=1).encode()
+        durable_files.write(self._fs, posixpath.join(folder, name), content)
 
     def _folder(self, batch_id: str) -> str:
         if not re.fullmatch(r"[\w.=-]{1,200}", batch_id) or batch_id.startswith("."):
@@ -136,16 +172,6 @@ class KeptAnswers:
             raise errors.ConfigurationError(
                 f"{name} holds no answers; without it they would be asked for, and paid, again"
             ) from error
-
-    def _appear(self, folder: str, name: str, content: bytes) -> None:
-        """Makes a file appear as a whole; object stores do that by themselves."""
-        path = posixpath.join(folder, name)
-        if not isinstance(self._fs, LocalFileSystem):
-            self._fs.pipe_file(path, content)
-            return
-        self._fs.makedirs(folder, exist_ok=True)
-        self._fs.pipe_file(path + ".part", content)
-        self._fs.mv(path + ".part", path)
 
 
 _ANSWERS: Mapping[str, type[protocol.Judged] | type[protocol.Pending]] = {

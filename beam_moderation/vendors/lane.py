@@ -13,19 +13,37 @@ times, and counted as one of the `unanswered_calls`.
 
 import asyncio
 import collections
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from beam_moderation import errors, quota
-from beam_moderation.vendors import calls, kept, protocol
+from beam_moderation.vendors import asked, calls, kept, protocol
 from beam_moderation.vendors.retries import Attempts, Retries
 
-Inbox: TypeAlias = Callable[[str], bytes | None]
-"""What the vendor delivered for a task id; None while nothing came. Called in a thread."""
+_LOG = logging.getLogger(__name__)
 
-_ITEM_BYTES = 512
-"""Room for what a request says of an item beside its URL and its bytes."""
+Inbox: TypeAlias = Callable[[str], bytes | None]
+"""What the vendor delivered for a task id; None while nothing came. Called in threads; an `OSError`
+of its own is as good as nothing."""
+
+
+def check_waiting(vendor: protocol.Vendor, deadline_s: float, inbox: Inbox | None) -> None:
+    """Looks whether the results of a vendor's tasks can come as it is told.
+
+    Raises:
+      ConfigurationError: they cannot, or would be gone when they are asked for.
+    """
+    if inbox is not None and not isinstance(vendor, protocol.Callbacks):
+        raise errors.ConfigurationError(f"{vendor.name} delivers no results")
+    if isinstance(vendor, protocol.Callbacks) and inbox is not None and not vendor.callback:
+        raise errors.ConfigurationError(f"{vendor.name}: without callback the inbox stays empty")
+    if vendor.asynchronous and deadline_s > vendor.limits.results_kept_s:
+        raise errors.ConfigurationError(
+            f"{vendor.name} keeps results {vendor.limits.results_kept_s:g} s: a deadline of "
+            f"{deadline_s:g} s would lose some"
+        )
 
 
 class Lane:
@@ -39,9 +57,10 @@ class Lane:
       retries: when a request is sent again.
       deadline_s: how long after its submission a task is given up.
       inbox: what callbacks delivered; then the vendor is asked for a task only at its deadline.
+      lanes: how many lanes share what the vendor limits by number.
 
     Raises:
-      ConfigurationError: there is an inbox, and a vendor without callbacks.
+      ConfigurationError: results cannot come, or would be gone when they are asked for.
     """
 
     def __init__(
@@ -49,21 +68,22 @@ class Lane:
         vendor: protocol.Vendor,
         credentials: Callable[[], protocol.Credentials],
         share: quota.Quota,
-        answers: kept.KeptAnswers,
+        answers: kept.Answers,
         *,
         retries: Retries | None = None,
         deadline_s: float = 600.0,
         inbox: Inbox | None = None,
+        lanes: int = 1,
     ) -> None:
-        if inbox is not None and not isinstance(vendor, protocol.Callbacks):
-            raise errors.ConfigurationError(f"{vendor.name} delivers no results")
+        check_waiting(vendor, deadline_s, inbox)
         self.pacer = quota.Pacer(share)
-        self._calls = calls.Calls(vendor, credentials, self.pacer)
-        self._limits = vendor.limits
-        self._answers, self._retries = answers, retries or Retries()
+        self._retries = retries or Retries()
+        self._calls = calls.Calls(vendor, credentials, self.pacer, self._retries)
+        self._limits, self._answers = vendor.limits, answers
         self._deadline_s, self._inbox = deadline_s, inbox
         # Until it is kept, an answer would be lost in a kill as if the call were still in flight.
         self._unkept = asyncio.Semaphore(share.max_in_flight)
+        self._unfinished = _slots(vendor, lanes)
 
     async def __aenter__(self) -> "Lane":
         await self._calls.__aenter__()
@@ -77,14 +97,15 @@ class Lane:
         """What happened so far.
 
         calls, unanswered_calls, uploads; and items: kept (by an earlier run), judged, pending (once
-        submitted), failed; billed_units; throttled_msec.
+        submitted), failed; billed_units; throttled_msec, and throttled_s in whole seconds.
         """
         counts = self._calls.counts.copy()
         counts["throttled_msec"] = int(self.pacer.throttled_s * 1000)
+        counts["throttled_s"] = round(self.pacer.throttled_s)
         return counts
 
     async def judge(self, batch_id: str, items: Sequence[protocol.Item]) -> list[kept.Outcome]:
-        """What became of each item, `Judged` or `Failed`, in the order of the items.
+        """What became of each item, in the order of the items, as `open`, `ask` and `collect` do.
 
         What an earlier run under the same `batch_id` was told is not asked again.
 
@@ -92,51 +113,84 @@ class Lane:
           VendorRefusedRequest: the account, the key or an option is wrong, and the lane is of no
             more use. What was answered until then is kept.
         """
-        batch = _Batch(batch_id, items)
-        earlier = await asyncio.to_thread(self._answers.read, batch_id)
-        batch.outcomes = {key: earlier[key] for key in batch.items if key in earlier}
-        self._calls.counts["kept"] += len(batch.outcomes)
-        todo = [item for key, item in batch.items.items() if key not in earlier]
-        requests = cut(todo, self._limits, self.pacer.quota.items_a_call(self._limits.max_items))
-        await calls.gather(self._ask(batch, request) for request in requests)
-        await self._collect(batch)
-        return [batch.outcomes[kept.item_key(item)] for item in items]
+        batch = await self.open(batch_id)
+        await self.ask(batch, items)
+        outcomes = await self.collect(batch)
+        return [outcomes[kept.item_key(item)] for item in items]
 
-    async def forget(self, batch_id: str) -> None:
-        """Deletes the kept answers of a batch, once its rows are committed."""
-        await asyncio.to_thread(self._answers.delete, batch_id)
+    async def open(self, batch_id: str) -> asked.Batch:
+        """A batch with what an earlier run was told of it."""
+        return asked.Batch(batch_id, await asyncio.to_thread(self._answers.read, batch_id))
+
+    async def ask(self, batch: asked.Batch, items: Sequence[protocol.Item]) -> None:
+        """Has items of a batch judged, or taken as tasks; their bytes are needed no more."""
+        known = len(batch.outcomes)
+        todo = batch.add(items)
+        self._calls.counts["kept"] += len(batch.outcomes) - known
+        max_items = self.pacer.quota.items_a_call(self._limits.max_items)
+        requests = asked.cut(todo, self._limits, max_items)
+        await calls.gather(self._ask_in_turn(batch, request) for request in requests)
+
+    async def collect(self, batch: asked.Batch) -> Mapping[str, kept.Outcome]:
+        """What became of each item, `Judged` or `Failed`, by its key, once all tasks have ended."""
+        await self._wait_for(batch)
+        return batch.outcomes
 
     async def feedback(self, human: protocol.Human) -> None:
         """Tells the vendor of a person's decision.
 
         Raises:
-          VendorError: the vendor did not take it; `VendorTimeout` where that is not known.
+          VendorTimeout: whether the vendor took it is not known.
+          VendorError: it did not.
         """
         attempts = Attempts(self._retries)
         while True:
             try:
                 return await self._calls.feedback(human)
-            except (errors.VendorThrottled, errors.VendorUnavailable) as error:
+            except (errors.VendorThrottled, errors.VendorUnreached) as error:
                 attempts.made(error)
                 if not attempts.again(error):
                     raise
+            except errors.VendorUnavailable as error:
+                raise errors.VendorTimeout(f"perhaps not taken: {error}") from error
             await self._calls.sleep(attempts.pause_s)
 
-    async def _ask(self, batch: "_Batch", items: Sequence[protocol.Item]) -> None:
+    async def _ask_in_turn(self, batch: asked.Batch, items: Sequence[protocol.Item]) -> None:
+        """Has one request's items judged, or taken as tasks when there may be more of those."""
+        if self._unfinished is None or any(item.content is not None for item in items):
+            await self._ask(batch, items)
+            return
+        async with self._unfinished:
+            await self._ask(batch, items)
+            await self._wait_for(batch, items)
+
+    async def _ask(self, batch: asked.Batch, items: Sequence[protocol.Item]) -> None:
         """Has the items of one request judged or taken as tasks, or learns why not."""
+        todo = await self._reach(batch, items)
         attempts = Attempts(self._retries)
-        while items:
+        while todo:
             try:
                 async with self._unkept:
-                    items = await self._attempt(batch, items, attempts)
+                    todo = await self._attempt(batch, todo, attempts)
             except errors.VendorRefusedInput:
-                return await self._ask_apart(batch, items)
-            if items:
+                return await self._ask_apart(batch, todo)
+            if todo:
                 await self._calls.sleep(attempts.pause_s)
         return None
 
+    async def _reach(
+        self, batch: asked.Batch, items: Sequence[protocol.Item]
+    ) -> list[protocol.Item]:
+        """The items as the vendor takes them; those that cannot be uploaded have failed."""
+        began = _now()
+        reached = await self._calls.reach(items)
+        pairs = zip(items, reached, strict=True)
+        failed = {kept.item_key(i): r for i, r in pairs if isinstance(r, protocol.Failed)}
+        await self._keep(batch, {key: _outcome(f, 1, began) for key, f in failed.items()})
+        return [item for item in reached if isinstance(item, protocol.Item)]
+
     async def _attempt(
-        self, batch: "_Batch", items: Sequence[protocol.Item], attempts: Attempts
+        self, batch: asked.Batch, items: Sequence[protocol.Item], attempts: Attempts
     ) -> list[protocol.Item]:
         """Sends one request and keeps its answer; returns the items that are to be sent again.
 
@@ -155,7 +209,7 @@ class Lane:
             answers = [protocol.Failed(error)] * len(items)
         return await self._settle(batch, items, answers, attempts)
 
-    async def _ask_apart(self, batch: "_Batch", items: Sequence[protocol.Item]) -> None:
+    async def _ask_apart(self, batch: asked.Batch, items: Sequence[protocol.Item]) -> None:
         """Asks for the items of a refused request without those, or that half, at fault."""
         refused = {
             place: protocol.Failed(error)
@@ -173,7 +227,7 @@ class Lane:
 
     async def _settle(
         self,
-        batch: "_Batch",
+        batch: asked.Batch,
         items: Sequence[protocol.Item],
         answers: Sequence[protocol.Answer],
         attempts: Attempts,
@@ -185,47 +239,51 @@ class Lane:
             if isinstance(answer, protocol.Failed) and attempts.again(answer.error):
                 again.append(item)
             else:
-                outcomes[kept.item_key(item)] = kept.Outcome(
-                    answer, attempts.count, attempts.latency_s, time.time()
-                )
+                outcome = _outcome(answer, attempts.count, attempts.began)
+                outcomes[kept.item_key(item)] = outcome
         await self._keep(batch, outcomes)
         return again
 
-    async def _collect(self, batch: "_Batch") -> None:
-        """Looks for the results of the batch's tasks, all together, until their time is over."""
-        if not batch.tasks():
+    async def _wait_for(
+        self, batch: asked.Batch, items: Sequence[protocol.Item] | None = None
+    ) -> None:
+        """Looks for the results of tasks, all together, until their time is over.
+
+        Args:
+          items: whose tasks; None: all of the batch.
+        """
+        if not (tasks := batch.tasks(items)):
             return
-        oldest_s, youngest_s = batch.ages_s()
+        oldest_s, youngest_s = batch.ages_s(tasks)
         deadline = _now() + max(0.0, self._deadline_s - youngest_s)
         await self._calls.sleep(
             min(max(0.0, self._limits.first_look_s - oldest_s), deadline - _now())
         )
-        while tasks := batch.tasks():
+        while tasks := batch.tasks(items):
             last = _now() >= deadline
-            await self._look(batch, tasks, last)
+            if self._inbox is not None:
+                await self._empty_inbox(batch, tasks, self._inbox)
+                tasks = batch.tasks(items)
+            if tasks and (last or self._inbox is None):
+                await self._query_all(batch, tasks)
             if last:
                 break
             await self._calls.sleep(min(self._limits.look_every_s, max(0.0, deadline - _now())))
         error = errors.VendorTimeout(f"the task had no result within {self._deadline_s:g} s")
-        await self._keep_results(batch, _failed(batch.tasks(), error))
-
-    async def _look(self, batch: "_Batch", tasks: Sequence[protocol.Task], last: bool) -> None:
-        """Looks once for the results of tasks."""
-        if self._inbox is not None:
-            await self._empty_inbox(batch, tasks, self._inbox)
-            tasks = batch.tasks()
-        if tasks and (last or self._inbox is None):
-            await calls.gather(self._query(batch, part) for part in await self._calls.parts(tasks))
+        await self._keep_results(batch, _failed(batch.tasks(items), error))
 
     async def _empty_inbox(
-        self, batch: "_Batch", tasks: Sequence[protocol.Task], inbox: Inbox
+        self, batch: asked.Batch, tasks: Sequence[protocol.Task], inbox: Inbox
     ) -> None:
-        for task in tasks:
-            content = await asyncio.to_thread(inbox, task.task_id)
+        news = await calls.gather(_delivered(inbox, task.task_id) for task in tasks)
+        for task, content in zip(tasks, news, strict=True):
             if content is not None:
                 await self._keep_news(batch, self._calls.read_callback(task, content))
 
-    async def _query(self, batch: "_Batch", tasks: Sequence[protocol.Task]) -> None:
+    async def _query_all(self, batch: asked.Batch, tasks: Sequence[protocol.Task]) -> None:
+        await calls.gather(self._query(batch, part) for part in await self._calls.parts(tasks))
+
+    async def _query(self, batch: asked.Batch, tasks: Sequence[protocol.Task]) -> None:
         """Asks for the results of tasks; a call that fails is as good as no news."""
         try:
             results = await self._calls.query(tasks)
@@ -236,7 +294,7 @@ class Lane:
             results = _failed(tasks, error) if gone or not error.retryable else []
         await self._keep_news(batch, results)
 
-    async def _keep_news(self, batch: "_Batch", results: calls.Results) -> None:
+    async def _keep_news(self, batch: asked.Batch, results: calls.Results) -> None:
         """Keeps those results of tasks that are there and are worth no other look."""
         looks = self._retries.tries
         news = [
@@ -247,13 +305,13 @@ class Lane:
         ]
         await self._keep_results(batch, news)
 
-    async def _keep_results(self, batch: "_Batch", results: calls.Results) -> None:
+    async def _keep_results(self, batch: asked.Batch, results: calls.Results) -> None:
         """Keeps the results of tasks for good."""
         answers = {kept.item_key(item): answer for item, answer in results}
         outcomes = {key: batch.outcomes[key].followed_by(answers[key]) for key in answers}
         await self._keep(batch, outcomes)
 
-    async def _keep(self, batch: "_Batch", outcomes: Mapping[str, kept.Outcome]) -> None:
+    async def _keep(self, batch: asked.Batch, outcomes: Mapping[str, kept.Outcome]) -> None:
         """Keeps outcomes before anybody acts on them.
 
         A failure that another run may not meet again is not kept; a task's id is, and stays.
@@ -275,71 +333,23 @@ class Lane:
             raise error
 
 
-class _Batch:
-    """The items of a batch by their keys, and what is known of them so far."""
-
-    def __init__(self, batch_id: str, items: Sequence[protocol.Item]) -> None:
-        self.id = batch_id
-        self.items = {kept.item_key(item): item for item in items}
-        self.outcomes: dict[str, kept.Outcome] = {}
-        self._looks: collections.Counter[str] = collections.Counter()
-
-    def tasks(self) -> list[protocol.Task]:
-        """The tasks without a result, each with its items."""
-        items = collections.defaultdict(list)
-        for key, outcome in self.outcomes.items():
-            if isinstance(outcome.answer, protocol.Pending):
-                items[outcome.answer.task_id].append(self.items[key])
-        return [protocol.Task(task_id, of_task) for task_id, of_task in items.items()]
-
-    def ages_s(self) -> tuple[float, float]:
-        """How long ago the first and the last of the tasks without a result were submitted."""
-        submitted = [
-            outcome.answered_at
-            for outcome in self.outcomes.values()
-            if isinstance(outcome.answer, protocol.Pending)
-        ]
-        now = time.time()
-        return max(0.0, now - min(submitted)), max(0.0, now - max(submitted))
-
-    def worth_another_look(self, key: str, answer: protocol.Answer, looks: int) -> bool:
-        """Whether a task that failed, or whose result is unclear, is asked for once more.
-
-        That costs nothing, and the failure may have been that of the call.
-        """
-        error = answer.error if isinstance(answer, protocol.Failed) else None
-        if error is None or not error.retryable or isinstance(error, errors.VendorTaskGone):
-            return False
-        self._looks[key] += 1
-        return self._looks[key] < looks
+def _slots(vendor: protocol.Vendor, lanes: int) -> asyncio.Semaphore | None:
+    """Room for requests whose tasks are without a result, where the vendor limits those."""
+    limit = vendor.limits.max_unfinished if vendor.asynchronous else None
+    return None if limit is None else asyncio.Semaphore(max(1, limit // lanes))
 
 
-def cut(
-    items: Sequence[protocol.Item], limits: protocol.Limits, max_items: int
-) -> Iterator[list[protocol.Item]]:
-    """The items in requests that a vendor takes, in their order but for those that go alone."""
-    request: list[protocol.Item] = []
-    request_bytes = 0
-    for item in items:
-        inline = limits.max_inline_bytes is not None and item.content is not None
-        if inline and limits.inline_alone:
-            yield [item]
-            continue
-        item_bytes = _request_bytes(item, inline)
-        full = request_bytes + item_bytes > (limits.max_request_bytes or request_bytes + item_bytes)
-        if request and (full or len(request) == max_items):
-            yield request
-            request, request_bytes = [], 0
-        request.append(item)
-        request_bytes += item_bytes
-    if request:
-        yield request
+async def _delivered(inbox: Inbox, task_id: str) -> bytes | None:
+    """What was delivered for a task; nothing where the inbox cannot be read now."""
+    try:
+        return await asyncio.to_thread(inbox, task_id)
+    except OSError as error:
+        _LOG.warning("no word from the inbox: %s", type(error).__name__)
+        return None
 
 
-def _request_bytes(item: protocol.Item, inline: bool) -> int:
-    """About how long an item is in a request, where bytes are written in base64."""
-    content = len(item.content) * 4 // 3 if inline and item.content else 0
-    return content + len(item.url or "") + _ITEM_BYTES
+def _outcome(answer: protocol.Answer, attempts: int, began: float) -> kept.Outcome:
+    return kept.Outcome(answer, attempts, _now() - began, time.time())
 
 
 def _failed(tasks: Sequence[protocol.Task], error: errors.VendorError) -> calls.Results:

@@ -58,12 +58,21 @@ class Grant:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Item:
-    """One image as a vendor is given it: by URL, by key in the vendor's store, or by its bytes."""
+    """One image as a vendor is given it: by URL, by key in the operator's bucket, or by its bytes.
+
+    `sha256` is that of the bytes and stays when they are let go. `stored` is where the vendor's own
+    store has them, once they are uploaded. `created_at`, in seconds since 1970, and `client_info`,
+    by the vendor's names, are for its records alone: they change no verdict.
+    """
 
     data_id: str
     url: str | None = None
     object_key: str | None = None
     content: bytes | None = dataclasses.field(default=None, repr=False)
+    sha256: str = ""
+    stored: str | None = None
+    created_at: float | None = None
+    client_info: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,7 +81,8 @@ class Verdict:
 
     `score` is the confidence in `label`, in [0, 1]; `label`, `sub_label` and `suggestion` are kept
     as the vendor gives them (`suggestion` in pass, review, block); `detail` holds the documented
-    further fields of the answer.
+    further fields of the answer. `floor` is what the vendor says of the whole image where no scene
+    explains it: no policy makes the suggestion milder than that.
     """
 
     scene: str
@@ -82,6 +92,7 @@ class Verdict:
     sub_label: str = ""
     findings: Sequence[records.Finding] = ()
     detail: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    floor: str = "pass"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,6 +157,8 @@ class Limits:
     formats: frozenset[str]
     max_pixels: int | None = None
     max_side: int | None = None
+    max_gif_pixels: int | None = None
+    """Of a GIF's picture, where it may have fewer than others."""
     max_inline_bytes: int | None = None
     """Bytes of one image sent inline; None where a vendor takes no inline bytes."""
     max_request_bytes: int | None = None
@@ -157,6 +170,8 @@ class Limits:
     """How long after its submission a task is asked for first, and then every `look_every_s`."""
     look_every_s: float = 5.0
     results_kept_s: float = 3600.0
+    max_unfinished: int | None = None
+    """Requests whose tasks may be without a result at a time, of the whole account."""
 
 
 class Vendor(Protocol):
@@ -239,7 +254,7 @@ class Uploads(Protocol):
         """The leave to upload: credentials for the store, and the place in it."""
 
     def upload(self, item: Item, grant: Grant, now: float) -> tuple[Request, Item]:
-        """The request that stores the item's bytes, and the item as `scan` then takes it.
+        """The request that stores the item's bytes, and the item with where it is stored.
 
         The place depends on the bytes alone: an upload that is repeated overwrites itself.
         """
@@ -249,8 +264,20 @@ class Uploads(Protocol):
 
 
 @runtime_checkable
+class Stores(Protocol):
+    """A vendor that reads images from a bucket of the operator's in its own object store."""
+
+    def object_key(self, uri: str) -> str | None:
+        """The key of an image in the bucket that was configured; None for any other URI."""
+
+
+@runtime_checkable
 class Callbacks(Protocol):
     """A vendor that posts the results of tasks to an address of ours."""
+
+    @property
+    def callback(self) -> str | None:
+        """That address; None where the vendor is given none."""
 
     def read_callback(self, task: Task, content: bytes) -> Sequence[tuple[Item, Answer]]:
         """The answers that a delivery holds, whose origin the receiver has proved."""

@@ -3,9 +3,12 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from beam_moderation.vendors import kept, lane, protocol
+
+T = TypeVar("T")
 
 _THREADS = 16
 """Of the loop's own, for looking up hosts and keeping answers."""
@@ -23,30 +26,37 @@ class RunningLane:
         self._loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(_THREADS, "vendor"))
         self._thread = threading.Thread(target=self._run, name="vendor-lane", daemon=True)
 
-    def __enter__(self) -> "RunningLane":
+    def start(self) -> "RunningLane":
+        """Begins to serve, until `close`."""
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.lane.__aenter__(), self._loop).result()
+        self.begin(self.lane.__aenter__()).result()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
         """Gives up what is under way; what was answered is kept."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self.begin(self._end()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    def __enter__(self) -> "RunningLane":
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Has a coroutine of the lane's done; returns at once. From any thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def submit(
         self, batch_id: str, items: Sequence[protocol.Item]
     ) -> concurrent.futures.Future[list[kept.Outcome]]:
-        """Has a batch judged, as `Lane.judge` does; returns at once. From any thread."""
-        return asyncio.run_coroutine_threadsafe(self.lane.judge(batch_id, items), self._loop)
-
-    def forget(self, batch_id: str) -> None:
-        """Deletes the kept answers of a batch, as `Lane.forget` does."""
-        asyncio.run_coroutine_threadsafe(self.lane.forget(batch_id), self._loop).result()
+        """Has a batch judged, as `Lane.judge` does; returns at once."""
+        return self.begin(self.lane.judge(batch_id, items))
 
     def feedback(self, human: protocol.Human) -> concurrent.futures.Future[None]:
         """Tells the vendor of a decision, as `Lane.feedback` does; returns at once."""
-        return asyncio.run_coroutine_threadsafe(self.lane.feedback(human), self._loop)
+        return self.begin(self.lane.feedback(human))
 
     async def _end(self) -> None:
         under_way = asyncio.all_tasks() - {asyncio.current_task()}

@@ -146,6 +146,10 @@ class Tencent:
         body = request_xml([*(("Input", input_) for input_ in inputs), ("Conf", self._conf())])
         return self._signed("POST", "/image/auditing", body, credentials, now)
 
+    def object_key(self, uri: str) -> str | None:
+        """The key of an image at `cos://bucket/key` in the bucket; None for any other URI."""
+        return answers.key_in("cos", self.bucket, uri)
+
     def _input(self, item: protocol.Item, data_id: str) -> dict[str, Any]:
         return _present(
             {
@@ -255,13 +259,20 @@ class Tencent:
 
         Without a label an image that passes is `Normal`, and one that does not is what the first
         of its scenes is called.
+
+        Raises:
+          VendorRefusedInput: one of the labels is not known, or the image has no web address.
         """
         _, word = tencent_answers.SCENES.get("".join(human.scenes[:1]), ("", ""))
-        plain = "Normal" if human.suggestion == "pass" else word
+        label = human.label or ("Normal" if human.suggestion == "pass" else word)
+        if not (human.vendor_label and label and answers.is_web_address(human.url)):
+            raise errors.VendorRefusedInput(
+                "tencent: feedback needs a web address, the vendor's label and the right one"
+            )
         report = {
             "ContentType": 2,
             "Label": human.vendor_label,
-            "SuggestedLabel": human.label or plain,
+            "SuggestedLabel": label,
             "Url": human.url,
             "JobId": human.task_id,
             "ModerationTime": human.moderated_at and human.moderated_at.isoformat("T", "seconds"),
@@ -271,7 +282,8 @@ class Tencent:
 
     def read_feedback(self, response: protocol.Response) -> None:
         """Raises a `VendorError` unless the vendor took the report."""
-        tencent_answers.read(response)
+        with answers.of_one_decision(tencent_answers.BAD_REQUEST):
+            tencent_answers.read(response)
 
 
 def _is_data_id(data_id: str) -> bool:

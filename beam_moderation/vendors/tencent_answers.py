@@ -35,9 +35,10 @@ _CODES: Mapping[str, answers.Kind] = {
     "ResourceNotFound": errors.VendorRefusedInput,
     "ResourceDownloadFailed": errors.VendorFailedInput,
     # From here on the usual codes of COS; those above are of the page on errors of CI.
-    "AccessDenied": errors.VendorRefusedRequest,
+    "AccessDenied": errors.VendorRefusedLogin,
+    "ExpiredToken": errors.VendorRefusedLogin,
+    "InvalidAccessKeyId": errors.VendorRefusedLogin,
     "SignatureDoesNotMatch": errors.VendorRefusedRequest,
-    "InvalidAccessKeyId": errors.VendorRefusedRequest,
     "RequestTimeTooSkewed": errors.VendorRefusedRequest,
     "NoSuchBucket": errors.VendorRefusedRequest,
     "SlowDown": errors.VendorThrottled,
@@ -46,6 +47,9 @@ _CODES: Mapping[str, answers.Kind] = {
     "ServiceUnavailable": errors.VendorUnavailable,
 }
 """What an error code means of a request. Of one image, a refused request is a refused input."""
+
+BAD_REQUEST = frozenset({"InvalidArgument", "InvalidContent"})
+"""The codes of a request whose fields are wrong."""
 
 _LISTS = frozenset(
     {"JobsDetail", "OcrResults", "Keywords", "LibResults", "ObjectResults", "ListResults"}
@@ -235,4 +239,5 @@ def _verdict(
         info.sub_label or "",
         [records.Finding(*finding) for finding in scores.items()],
         {**info.others, **({"Category": info.category} if info.category else {}), **detail},
+        floor,
     )

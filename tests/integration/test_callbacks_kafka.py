@@ -1,16 +1,23 @@
 """Deliveries that a broker keeps, and decisions that come from one."""
 
+import gc
 import importlib
 import json
 import pathlib
+import pickle
+import threading
+import time
 
 import pytest
 from confluent_kafka import Consumer, Producer
 from deliveries import SEED, UID, form, post, result, serving
 from test_feedback import rows
+from vendor_jobs import by_id, run, suggestions, truths, vendor_at, write_references
 
-from beam_moderation import callbacks
-from beam_moderation.callbacks import service
+from beam_moderation import callbacks, errors
+from beam_moderation.callbacks import inboxes, service
+from beam_moderation.emulator import Fault, FaultSpec
+from beam_moderation.quota import Quota
 
 pytestmark = [pytest.mark.integration, pytest.mark.services, pytest.mark.timeout(900)]
 
@@ -63,3 +70,75 @@ def test_the_pipeline_tells_the_decisions_of_a_topic(kafka, emulate, monkeypatch
     for _ in range(2):
         assert pipeline.run(asked) == {"taken": 20, "invalid": 1}
     assert running.stats()["calls"] == {"feedback": 20}
+
+
+@pytest.mark.parametrize("missing", [(), (2, 5, 9)], ids=["all come", "some are lost"])
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_pipeline_joins_the_results_of_a_topic_by_their_tasks(
+    kafka, emulate, tmp_path, missing, lanes
+):
+    topic = f"inbox-{lanes}-{len(missing)}"
+    kafka.create_topic(topic, 3)
+    place = f"kafka://{kafka.bootstrap}/{topic}"
+    lost = [Fault(kind="drop", operation="callback", nth=missing)] if missing else []
+    settings = {"task_s": 0.3, "uid": UID, "faults": FaultSpec(faults=lost)}
+    urls = by_id([f"https://img.example.com/{n}.jpg" for n in range(20)])
+    references = write_references(tmp_path / "r.parquet", urls)
+    running = emulate("alibaba", **settings)
+    store = callbacks.open_store(place)
+    with serving(service.app(callbacks.Checksum(UID, SEED), store)) as url:
+        told = {"asynchronous": True, "callback": url + "/", "seed": SEED}
+        run(
+            references,
+            tmp_path / "out",
+            vendor_at("alibaba", running.url, **told),
+            inbox=callbacks.open_inbox(place),
+            deadline_s=10.0 if missing else 120.0,
+            quota=Quota(1000, None, 20, lanes=lanes),
+            batch_size=7,
+        )
+    assert suggestions(tmp_path / "out") == truths("alibaba", urls)
+    stats = running.stats()
+    assert set(stats["tasks_per_data_id"].values()) == {1}
+    assert stats["callbacks"].get("dropped", 0) == len(missing)
+    assert ("results" in stats["calls"]) == bool(missing)
+    assert len(messages(kafka, topic, 20 - len(missing))) == 20 - len(missing)
+
+
+def test_an_inbox_without_its_topic_is_a_mistake_of_the_operator(kafka):
+    with pytest.raises(errors.ConfigurationError, match="no such topic"):
+        callbacks.open_inbox(f"kafka://{kafka.bootstrap}/nosuch")
+
+
+def test_an_inbox_is_read_by_one_consumer_a_process_and_by_none_in_the_end(kafka):
+    kafka.create_topic("shared", 2)
+    before = len(readers())
+    inbox = callbacks.open_inbox(f"kafka://{kafka.bootstrap}/shared")
+    copies = [pickle.loads(pickle.dumps(inbox)) for _ in range(3)]
+    assert [copy("a") for copy in copies] == [None] * 3
+    assert len(readers()) == before + 1
+    callbacks.open_store(f"kafka://{kafka.bootstrap}/shared").keep("a", b"result")
+    while copies[0]("a") is None:
+        time.sleep(0.01)
+    assert [copy("a") for copy in copies] == [b"result"] * 3
+    del copies
+    gc.collect()
+    assert len(readers()) == before
+
+
+def test_an_inbox_that_nobody_asks_is_read_no_more_and_again_when_asked(kafka, monkeypatch):
+    kafka.create_topic("idle", 1)
+    callbacks.open_store(f"kafka://{kafka.bootstrap}/idle").keep("a", b"result")
+    inbox = callbacks.open_inbox(f"kafka://{kafka.bootstrap}/idle")
+    while inbox("a") is None:
+        time.sleep(0.01)
+    monkeypatch.setattr(inboxes, "_IDLE_S", 0.0)
+    while inbox._reading.goes_on:
+        time.sleep(0.01)
+    monkeypatch.undo()
+    while inbox("a") is None:
+        time.sleep(0.01)
+
+
+def readers():
+    return [thread for thread in threading.enumerate() if thread.name == "callbacks-inbox"]

@@ -63,6 +63,7 @@ ANSWERED = {
         "feedback",
         "uploadcredentials",
         "temporary_key",
+        "asyncscan_with_callback",
     ],
     "aliyun_upload": ["upload_bytes", "upload_file"],
     "cos": [
@@ -83,6 +84,7 @@ ANSWERED = {
         "image_by_content",
         "image_by_url",
         "judge_later",
+        "feedback",
         "temporary_key",
     ],
     "huawei_v3": [
@@ -101,10 +103,34 @@ ANSWERED["huawei_v2"] = ANSWERED["huawei_v1"]
 UNKNOWN = "Unknown"
 """What cos-python-sdk-v5 makes of every error of CI: its parser insists on a node `Resource`."""
 
+
+def refusals(operations: str, faults: dict[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
+    """The cases of `with_bad_keys`: operations by their names, and what each fault leads to."""
+    return {
+        f"{operation}_with_{fault}": refusal
+        for operation in operations.split()
+        for fault, refusal in faults.items()
+    }
+
+
+ALIYUN_KEYS = {
+    "wrong_secret": (400, "SignatureDoesNotMatch"),
+    "wrong_key": (404, "InvalidAccessKeyId.NotFound"),
+}
+ALIYUN_TOKEN = {"wrong_token": (400, "InvalidSecurityToken.Malformed")}
+COS_KEYS = {
+    "wrong_secret": (403, "SignatureDoesNotMatch"),
+    "wrong_key": (403, "InvalidAccessKeyId"),
+    "wrong_token": (403, "AccessDenied"),
+}
+HUAWEI_KEYS = dict.fromkeys(["wrong_secret", "wrong_key", "wrong_token"], (401, "APIG.0301"))
+
 REFUSED = {
     "aliyun": {
         "wrong_secret": (400, "SignatureDoesNotMatch"),
         "wrong_key": (404, "InvalidAccessKeyId.NotFound"),
+        **refusals("asyncscan results feedback uploadcredentials", ALIYUN_KEYS | ALIYUN_TOKEN),
+        **refusals("scan", ALIYUN_TOKEN),
     },
     "aliyun_2017": {
         "scan": (400, "InvalidAction.NotFound"),
@@ -117,6 +143,7 @@ REFUSED = {
         "wrong_temporary_token": (403, "AccessDenied"),
         "too_many_inputs": (400, UNKNOWN),
         "unknown_job": (404, UNKNOWN),
+        **refusals("query feedback", COS_KEYS),
     },
     "huawei_v1": {
         "wrong_secret": (401, "APIG.0301"),
@@ -124,10 +151,10 @@ REFUSED = {
         "wrong_temporary_token": (401, "APIG.0301"),
         "too_many_urls": (400, "AIS.0012"),
         "unknown_job": (400, "AIS.0030"),
+        **refusals("image submit result jobs feedback", HUAWEI_KEYS),
     },
     "huawei_v3": {
-        "wrong_secret": (401, "APIG.0301"),
-        "wrong_key": (401, "APIG.0301"),
+        **refusals("batch image", HUAWEI_KEYS),
         "wrong_password": (401, 401),
         "too_many_urls": (400, "AIS.0011"),
     },
@@ -176,6 +203,7 @@ def drive(sdk: str, settings: emulator.Settings) -> dict[str, Any]:
             "key_id": "testid",
             "key_secret": "testsecret",
             "version": version,
+            "callback": f"{running.url}/nowhere",
             "urls": URLS,
             "image": base64.b64encode(image()).decode(),
         }
@@ -229,6 +257,18 @@ def test_aliyun_reads_the_verdicts() -> None:
             assert result["rate"] == pytest.approx(true.score * 100)
 
 
+def test_aliyun_reads_the_scenes_of_a_policy_which_beats_those_of_the_request() -> None:
+    settings = emulator.Settings(biz_types={"policy_1": ["ad", "logo"]})
+    outcomes = drive("aliyun", settings)
+    results = outcomes["scan_by_biz_type"]["answer"]["data"][0]["results"]
+    assert [result["scene"] for result in results] == ["ad", "logo"]
+
+
+def test_aliyun_asks_for_a_callback_with_a_seed_alone() -> None:
+    assert answer_of("aliyun", "asyncscan_with_callback")["data"][0]["taskId"]
+    assert answer_of("aliyun", "callback_without_seed")["code"] == 400
+
+
 def test_aliyun_reads_the_results_of_tasks() -> None:
     later, now = answer_of("aliyun", "scan_later"), answer_of("aliyun", "scan")
     assert {item["code"] for item in later["first"]["data"]} == {280}
@@ -269,6 +309,9 @@ def test_requests_of_2017_are_answered_where_the_account_still_has_that_version(
     assert outcomes["scan"]["answer"]["data"][0]["results"][0]["suggestion"] == "block"
     assert "taskId" in outcomes["asyncscan"]["answer"]["data"][0]
     assert outcomes["results"]["answer"]["data"][0]["code"] == 404
+    for case, refusal in refusals("scan asyncscan results", ALIYUN_KEYS).items():
+        error = outcomes[case]["error"]
+        assert (error["status"], error["code"]) == refusal
 
 
 def test_cos_reads_the_verdicts() -> None:

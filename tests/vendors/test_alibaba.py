@@ -7,6 +7,7 @@ import pytest
 import recordings
 
 from beam_moderation import errors
+from beam_moderation.callbacks import proofs
 from beam_moderation.vendors import alibaba_signatures as signatures
 from beam_moderation.vendors import protocol
 from beam_moderation.vendors.alibaba import Alibaba
@@ -60,6 +61,12 @@ def one(vendor, **fields):
     task = {"code": 200, "dataId": "id0", "taskId": "img$a@b", **fields}
     (answer,) = vendor.read_scan([item], answered(task))
     return answer
+
+
+def test_every_recording_is_used():
+    operations = {recording["operation"] for recording in CALLS.values()}
+    assert operations == {"sync", "async", "results", "feedback"}
+    assert len(CALLBACKS) + len(UPLOADS) + len(CALLS) == len(RECORDINGS) == 29
 
 
 @parametrized(CALLS)
@@ -167,9 +174,12 @@ def test_upload_asks_for_credentials_and_puts_the_bytes_as_the_sdk_does(recordin
     assert putting["path"].startswith(folder)
     assert put.headers["x-oss-security-token"] == headers["x-oss-security-token"]
     assert put.headers["Content-Type"] == "image/jpeg"
-    assert (put.body, item.content, item.data_id) == (b"\xff\xd8bytes", None, "a")
-    assert item.url.startswith("oss://oss-shanghai-green-upload/upload/1234567890/images/")
-    assert vendor.upload(protocol.Item("b", content=b"\xff\xd8bytes"), grant, 0)[1].url == item.url
+    assert (put.body, item.data_id) == (b"\xff\xd8bytes", "a")
+    assert item.stored.startswith("oss://oss-shanghai-green-upload/upload/1234567890/images/")
+    _, again = vendor.upload(protocol.Item("b", content=b"\xff\xd8bytes"), grant, 0)
+    assert again.stored == item.stored
+    (task,) = json.loads(vendor.scan([item], KEYS, NOW, "n").body)["tasks"]
+    assert task["url"] == item.stored
 
 
 def test_images_go_to_no_store_but_the_vendors_own():
@@ -200,7 +210,7 @@ def test_store_that_does_not_take_the_bytes_says_why(status, code, expected):
 @parametrized(CALLBACKS)
 def test_checksum_of_a_callback_is_over_its_content_as_it_came(recording):
     inputs = recording["inputs"]
-    checksum = signatures.callback_checksum(inputs["uid"], inputs["seed"], inputs["content"])
+    checksum = proofs.checksum(inputs["uid"], inputs["seed"], inputs["content"])
     assert checksum == recording["checksum"]
 
 
@@ -437,6 +447,25 @@ def test_limits_are_the_newer_pages_and_the_older_ones_are_options():
 def test_option_that_the_vendor_does_not_take_is_a_mistake_of_the_operator(options):
     with pytest.raises(errors.ConfigurationError, match="alibaba: "):
         Alibaba(**options)
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("cn-shanghai", "green.cn-shanghai.aliyuncs.com"),
+        ("cn-hongkong", "green.aliyuncs.com"),
+        ("cn-hangzhou-finance", "green.aliyuncs.com"),
+        ("cn-shanghai-finance-1", "green.aliyuncs.com"),
+        ("cn-shenzhen-finance-1", "green.aliyuncs.com"),
+        ("cn-north-2-gov-1", "green.aliyuncs.com"),
+        ("eu-west-1", "green.ap-southeast-1.aliyuncs.com"),
+    ],
+)
+def test_a_region_is_asked_where_the_sdk_asks_it(region, host):
+    items = [protocol.Item("a", url="https://a.example/1")]
+    request = Alibaba(region=region).scan(items, KEYS, NOW, "n")
+    assert urlsplit(request.url).netloc == host
+    assert request.headers["x-acs-region-id"] == region
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 """What every vendor does with answers, good and bad: one suite over all of them."""
 
 import json
-import os
 import typing as t
 import xml.etree.ElementTree as ET
 from xml.sax.saxutils import escape
 
+import fuzzing
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_moderation import errors
@@ -18,7 +18,7 @@ from beam_moderation.vendors.tencent import Tencent
 
 KEYS = protocol.Credentials("testid", "testsecret")
 SCENES = ("porn", "terrorism")
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))
+EXAMPLES = 120
 
 
 class AlibabaScan:
@@ -169,6 +169,7 @@ class HuaweiV3(HuaweiScan):
 
 
 CASES = [AlibabaScan(), AlibabaResults(), TencentScan(), HuaweiScan(), HuaweiJob(), HuaweiV3()]
+FUZZ_TESTS = 2 * len(CASES)
 ITEMS = [protocol.Item(f"id{n}", url=f"https://img.example.com/{n}.jpg") for n in range(3)]
 TRUTHS = [
     {"porn": "block", "terrorism": "pass"},
@@ -402,26 +403,35 @@ def assert_verdicts_or_errors(case, body):
             assert isinstance(answer, (protocol.Pending, protocol.Failed))
 
 
+@fuzzing.for_seconds
 @pytest.mark.parametrize("case", CASES, ids=lambda case: type(case).__name__)
-@settings(max_examples=EXAMPLES, deadline=None)
-@given(st.data())
-def test_changed_answer_never_passes_an_image(case, data):
-    body = case.body([case.entry(item, BLOCKED) for item in ITEMS])
-    for _ in range(data.draw(st.integers(1, 2))):
-        if isinstance(case, TencentScan):
-            body = mutated_xml(body, data.draw)
-        else:
-            tree = json.loads(body)
-            mutated(tree, data.draw)
-            body = json.dumps(tree).encode()
-    assert_verdicts_or_errors(case, body)
+def test_changed_answer_never_passes_an_image(case):
+    @fuzzing.fuzzing(EXAMPLES)
+    @given(st.data())
+    def check(data):
+        body = case.body([case.entry(item, BLOCKED) for item in ITEMS])
+        for _ in range(data.draw(st.integers(1, 2))):
+            if isinstance(case, TencentScan):
+                body = mutated_xml(body, data.draw)
+            else:
+                tree = json.loads(body)
+                mutated(tree, data.draw)
+                body = json.dumps(tree).encode()
+        assert_verdicts_or_errors(case, body)
+
+    fuzzing.repeated(check, FUZZ_TESTS)
 
 
+@fuzzing.for_seconds
 @pytest.mark.parametrize("case", CASES, ids=lambda case: type(case).__name__)
-@settings(max_examples=EXAMPLES, deadline=None)
-@given(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=8))
-@example(0.0, 0, b"\xef\xbb\xbf")
-def test_answer_with_damaged_bytes_never_passes_an_image(case, place, length, bytes_):
+def test_answer_with_damaged_bytes_never_passes_an_image(case):
     body = case.body([case.entry(item, BLOCKED) for item in ITEMS])
-    start = int(place * len(body))
-    assert_verdicts_or_errors(case, body[:start] + bytes_ + body[start + length :])
+
+    @fuzzing.fuzzing(EXAMPLES)
+    @given(st.floats(0, 1), st.integers(0, 40), st.binary(max_size=8))
+    @example(0.0, 0, b"\xef\xbb\xbf")
+    def check(place, length, bytes_):
+        start = int(place * len(body))
+        assert_verdicts_or_errors(case, body[:start] + bytes_ + body[start + length :])
+
+    fuzzing.repeated(check, FUZZ_TESTS)

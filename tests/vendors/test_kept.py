@@ -1,13 +1,16 @@
 """Kept answers: what is written is read back, and never half a file."""
 
 import json
+import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 import pytest
 
 from beam_moderation import errors, records
 from beam_moderation.vendors import Alibaba, Huawei, KeptAnswers, Outcome, Tencent, protocol
-from beam_moderation.vendors.kept import item_key, options_key
+from beam_moderation.vendors.kept import RecentAnswers, item_key, options_key
 
 VERDICT = protocol.Verdict(
     "porn", "porn", 0.99, "block", "sub", [records.Finding("porn", 0.99)], {"frames": [{"rate": 9}]}
@@ -85,8 +88,41 @@ def test_object_stores_are_written_without_a_temporary_file():
     kept = KeptAnswers("memory://kept-answers", Alibaba())
     kept.write("batch", {"a": JUDGED})
     assert kept.read("batch") == {"a": JUDGED}
-    kept.delete("batch")
-    assert kept.read("batch") == {}
+    assert [name[-5:] for name in fsspec.filesystem("memory").find("/kept-answers")] == [".json"]
+
+
+def test_an_answer_is_on_the_disk_before_it_is_acted_on(tmp_path, monkeypatch):
+    synced = []
+    sync = os.fsync
+
+    def noted(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    kept_in(tmp_path).write("batch", {"a": JUDGED})
+    (file,) = tmp_path.rglob("*.json")
+    assert synced[0].startswith(str(file))
+    assert str(file.parent) in synced[1:]
+
+
+def test_an_answer_that_is_written_twice_at_once_is_whole(tmp_path):
+    kept = kept_in(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: kept.write("batch", {"a": JUDGED}), range(64)))
+    assert kept.read("batch") == {"a": JUDGED}
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".json"]
+
+
+def test_recent_answers_are_remembered_and_old_ones_make_room():
+    recent = RecentAnswers()
+    recent.write("first", {"a": PENDING})
+    recent.write("first", {"a": JUDGED, "b": JUDGED})
+    assert recent.read("first") == {"a": JUDGED, "b": JUDGED}
+    for number in range(recent.MAX_BATCHES):
+        recent.write(str(number), {"a": JUDGED})
+    assert recent.read("first") == {}
+    assert recent.read("0") == {"a": JUDGED}
 
 
 @pytest.mark.parametrize("batch_id", ["", "..", "a/b", "a b", "x" * 201])

@@ -150,10 +150,10 @@ def test_feedback_is_the_request_of_the_sdk():
 
 
 def test_feedback_without_a_label_names_the_scene():
-    human = protocol.Human("http://x/1.jpg", "block", scenes=["ad"])
+    human = protocol.Human("http://x/1.jpg", "block", scenes=["ad"], vendor_label="Normal")
     body = Tencent(BUCKET, REGION).feedback(human, KEYS, NOW, "").body.decode()
     assert "<SuggestedLabel>Ads</SuggestedLabel>" in body
-    assert "<Label>" not in body
+    assert "<Label>Normal</Label>" in body
 
 
 EXPECTED = {
@@ -342,7 +342,7 @@ def test_answers_without_ids_go_by_their_place():
         (b'<?xml version="1.0" encoding="none"?><Response/>', "vendor-answer-malformed"),
         (b"<a>" * 100_000 + b"</a>" * 100_000, "vendor-answer-malformed"),
         (b"<Error><Code>Odd</Code></Error>", "vendor-answer-malformed"),
-        (b"<Error><Code>AccessDenied</Code></Error>", "vendor-refused-request"),
+        (b"<Error><Code>AccessDenied</Code></Error>", "vendor-refused-login"),
     ],
 )
 def test_hostile_xml_with_status_200_is_no_answer(body, code):

@@ -17,7 +17,7 @@ from aliyunsdkgreen.request.v20180509 import (
     ImageSyncScanRequest,
     UploadCredentialsRequest,
 )
-from driving import configuration, report
+from driving import configuration, report, with_bad_keys
 
 CONFIGURATION = configuration()
 REGION = "cn-shanghai"
@@ -67,19 +67,28 @@ def scan_later():
     return {"submitted": submitted, "first": first, "last": last}
 
 
-def results(task_ids):
-    return ask(ImageAsyncScanResultsRequest.ImageAsyncScanResultsRequest(), task_ids)
+def asyncscan(by=None, **more):
+    task = {"dataId": "d0", "url": CONFIGURATION["urls"][0]}
+    request = ImageAsyncScanRequest.ImageAsyncScanRequest()
+    return ask(request, {"tasks": [task], "scenes": ["porn"], **more}, by)
 
 
-def feedback():
+def results(task_ids, by=None):
+    return ask(ImageAsyncScanResultsRequest.ImageAsyncScanResultsRequest(), task_ids, by)
+
+
+def feedback(by=None):
     body = {"suggestion": "block", "scenes": ["ad", "terrorism"], "url": CONFIGURATION["urls"][0]}
-    return ask(ImageScanFeedbackRequest.ImageScanFeedbackRequest(), body)
+    return ask(ImageScanFeedbackRequest.ImageScanFeedbackRequest(), body, by)
 
 
-def temporary_key():
-    credential = StsTokenCredential("tempid", "tempsecret", "temptoken")
-    by = AcsClient(region_id=REGION, credential=credential, port=CONFIGURATION["port"])
-    return scan(by)
+def uploadcredentials(by=None):
+    return ask(UploadCredentialsRequest.UploadCredentialsRequest(), {}, by)
+
+
+def temporary(token="temptoken"):
+    credential = StsTokenCredential("tempid", "tempsecret", token)
+    return AcsClient(region_id=REGION, credential=credential, port=CONFIGURATION["port"])
 
 
 def string_to_sign_of_a_bad_secret():
@@ -98,12 +107,31 @@ report(
         "scan_with_json_content_type": scan_with_json_content_type,
         "scan_later": scan_later,
         "feedback": feedback,
-        "uploadcredentials": lambda: ask(UploadCredentialsRequest.UploadCredentialsRequest(), {}),
-        "temporary_key": temporary_key,
+        "uploadcredentials": uploadcredentials,
+        "temporary_key": lambda: scan(temporary()),
+        "scan_by_biz_type": lambda: scan(bizType="policy_1", scenes=None),
+        "asyncscan_with_callback": lambda: asyncscan(
+            callback=CONFIGURATION["callback"], seed="seed_1"
+        ),
+        "callback_without_seed": lambda: asyncscan(callback=CONFIGURATION["callback"]),
         "wrong_secret": lambda: scan(client(secret="wrong")),
         "wrong_key": lambda: scan(client(key_id="nobody")),
         "no_scene": lambda: scan(scenes=[]),
         "unknown_task": lambda: results(["img$nothing@0"]),
         "string_to_sign_of_a_bad_secret": string_to_sign_of_a_bad_secret,
+        **with_bad_keys(
+            {
+                "asyncscan": asyncscan,
+                "results": lambda by: results(["img$nothing@0"], by),
+                "feedback": feedback,
+                "uploadcredentials": uploadcredentials,
+            },
+            {
+                "wrong_secret": lambda: client(secret="wrong"),
+                "wrong_key": lambda: client(key_id="nobody"),
+                "wrong_token": lambda: temporary("wrong"),
+            },
+        ),
+        "scan_with_wrong_token": lambda: scan(temporary("wrong")),
     }
 )

@@ -6,7 +6,7 @@ The SDK is pointed at it by `IP` and `Port` with `Scheme="http"`. It then sends 
 
 import time
 
-from driving import configuration, report
+from driving import configuration, report, with_bad_keys
 from qcloud_cos import CosConfig, CosS3Client
 
 CONFIGURATION = configuration()
@@ -77,8 +77,8 @@ def query_until_done(job_id):
     return answer
 
 
-def feedback():
-    return client().ci_auditing_report_badcase(
+def feedback(by=None):
+    return (by or client()).ci_auditing_report_badcase(
         Bucket=BUCKET,
         ContentType=2,
         Label="Porn",
@@ -115,5 +115,13 @@ report(
             inputs=[{"Url": f"http://img.example.com/{i}.jpg"} for i in range(101)]
         ),
         "unknown_job": lambda: query("sinothing"),
+        **with_bad_keys(
+            {"query": lambda by: query("sinothing", by), "feedback": feedback},
+            {
+                "wrong_secret": lambda: client(secret="wrong"),
+                "wrong_key": lambda: client("nobody"),
+                "wrong_token": lambda: client("tempid", "tempsecret", Token="wrong"),
+            },
+        ),
     }
 )

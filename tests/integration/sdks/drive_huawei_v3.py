@@ -7,7 +7,7 @@ Both are pointed at the emulator by `with_endpoint`; the look-up of a region's p
 import huaweicloudsdkiam.v3 as iam
 import huaweicloudsdkmoderation.v3 as sdk
 import requests
-from driving import configuration, report
+from driving import configuration, report, with_bad_keys
 from huaweicloudsdkcore.auth.credentials import BasicCredentials, GlobalCredentials
 from huaweicloudsdkcore.region.region import Region
 
@@ -42,10 +42,10 @@ def batch(by=None, urls=None, **options):
     return (by or client()).batch_check_image_sync(request).to_dict()
 
 
-def image(**fields):
+def image(by=None, **fields):
     body = sdk.ImageDetectionReq(event_type="album", categories=["porn"], **fields)
     request = sdk.CheckImageModerationRequest(body=body)
-    return client().check_image_moderation(request).to_dict()
+    return (by or client()).check_image_moderation(request).to_dict()
 
 
 def token(password=KEYS[1]):
@@ -85,8 +85,14 @@ report(
         "batch_with_token": batch_with_token,
         "wrong_password": lambda: token("wrong"),
         "temporary_key": lambda: batch(client("tempid", "tempsecret", "temptoken")),
-        "wrong_secret": lambda: batch(client(sk="wrong")),
-        "wrong_key": lambda: batch(client(ak="nobody")),
+        **with_bad_keys(
+            {"batch": batch, "image": lambda by: image(by, url=CONFIGURATION["urls"][0])},
+            {
+                "wrong_secret": lambda: client(sk="wrong"),
+                "wrong_key": lambda: client(ak="nobody"),
+                "wrong_token": lambda: client("tempid", "tempsecret", "wrong"),
+            },
+        ),
         "too_many_urls": lambda: batch(urls=["https://img.example.com/1.jpg"] * 11),
     }
 )

@@ -14,6 +14,21 @@ def configuration() -> dict[str, Any]:
     return json.loads(sys.argv[1])
 
 
+def with_bad_keys(
+    operations: Mapping[str, Callable[[Any], Any]], clients: Mapping[str, Callable[[], Any]]
+) -> dict[str, Callable[[], Any]]:
+    """A case for each operation and client, which has a bad key: `feedback_with_wrong_key`."""
+
+    def case(operation: Callable[[Any], Any], client: Callable[[], Any]) -> Callable[[], Any]:
+        return lambda: operation(client())
+
+    return {
+        f"{name}_with_{fault}": case(operation, client)
+        for name, operation in operations.items()
+        for fault, client in clients.items()
+    }
+
+
 def report(cases: Mapping[str, Callable[[], Any]]) -> None:
     """Prints, by case, the `answer` or the `error`: its type, code, status and message."""
     json.dump({name: _outcome(case) for name, case in cases.items()}, sys.stdout)
