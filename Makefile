@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+BENCH = $(VENV)-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test integration services quota bench notebook fuzz audit clean
+.PHONY: help demo demo-stream check test integration services quota bench notebook fuzz audit clean
 
 help: ## what there is to do
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
@@ -19,12 +20,20 @@ $(VENV)/demo.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	@touch $@
 
+$(BENCH)/installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
+
 $(VENV)/dev.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/demo.installed
 
 demo: $(VENV)/demo.installed ## moderates a sample of real images and checks every outcome
 	$(BIN)/python pipelines/demo.py
+
+demo-stream: $(VENV)/dev.installed ## the same from Kafka, on Flink (Java 17, Maven), into windows
+	$(BIN)/python pipelines/demo_stream.py
 
 check: $(VENV)/dev.installed ## style, types
 	$(BIN)/ruff check
@@ -43,19 +52,19 @@ services: $(VENV)/dev.installed ## the tests on a real Kafka and a real Flink (J
 quota: $(VENV)/dev.installed ## the use of quotas, on a machine with nothing else to do
 	$(BIN)/python -m pytest -m measured -rP
 
-bench: $(VENV)/dev.installed ## the benchmarks, as ratios against a baseline of the same run
-	$(BIN)/python benchmarks/backfill.py
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/fetch.py
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/isolation.py
-	$(BIN)/python benchmarks/poison.py
+bench: $(BENCH)/installed ## the benchmarks, as ratios against a baseline of the same run
+	$(BENCH)/bin/python benchmarks/backfill.py
+	$(BENCH)/bin/python benchmarks/memory.py
+	$(BENCH)/bin/python benchmarks/fetch.py
+	$(BENCH)/bin/python benchmarks/read.py
+	$(BENCH)/bin/python benchmarks/overhead.py
+	$(BENCH)/bin/python benchmarks/isolation.py
+	$(BENCH)/bin/python benchmarks/poison.py
 
 notebook: $(VENV)/dev.installed ## runs the notebook over the demo's tables
 	$(BIN)/python -m pytest tests/test_notebook.py
 
 fuzz: export FUZZ_SECONDS ?= 600
-fuzz: export FUZZ_EXAMPLES ?= 20000
 fuzz: $(VENV)/dev.installed ## decoders and answer parsers, for minutes
 	$(BIN)/python -m pytest tests/test_image_fuzz.py --timeout 0
 	$(BIN)/python -m pytest tests/vendors/test_behaviours.py -k passes_an_image --timeout 0
@@ -64,4 +73,4 @@ audit: $(VENV)/dev.installed ## known vulnerabilities of what is installed
 	$(BIN)/pip-audit --skip-editable
 
 clean: ## removes what the targets made
-	rm -rf $(VENV) out .cache build dist
+	rm -rf $(VENV) $(BENCH) out .cache build dist

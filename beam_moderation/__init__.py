@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from beam_moderation import vendors
     from beam_moderation.addresses import AddressPolicy
+    from beam_moderation.duckdb_views import views
     from beam_moderation.errors import ConfigurationError, ModerationError
+    from beam_moderation.feedback import SendFeedback
     from beam_moderation.fetch import Fetcher, FetchLimits
     from beam_moderation.filesystems import Buckets, Filesystems, LocalFiles, Web
     from beam_moderation.images import ImageLimits, Sampling
     from beam_moderation.judges import Judge, SceneFindings
+    from beam_moderation.kafka import ReadReferencesFromKafka, WriteKafka
+    from beam_moderation.kafka_partitions import Subscription
+    from beam_moderation.kafka_secrets import KafkaSecrets
     from beam_moderation.models import OnnxModel, Runtime, model_handler
     from beam_moderation.moderate import ModerateWithModel, Rows
     from beam_moderation.policy import Policy
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
         SceneResult,
     )
     from beam_moderation.scanners import Nudity, QrCode, Text
-    from beam_moderation.sinks import WriteParquet
+    from beam_moderation.sinks import WriteOutcomesToKafka, WriteParquet
     from beam_moderation.sources import ReadReferencesFromParquet
     from beam_moderation.tables import Tables
     from beam_moderation.vendor_moderation import ModerateWithVendor
@@ -48,6 +53,7 @@ __all__ = [
     "ImageReference",
     "ImageResult",
     "Judge",
+    "KafkaSecrets",
     "LocalFiles",
     "ModerateWithModel",
     "ModerateWithVendor",
@@ -58,6 +64,7 @@ __all__ = [
     "Policy",
     "QrCode",
     "Quota",
+    "ReadReferencesFromKafka",
     "ReadReferencesFromParquet",
     "ReferenceBatch",
     "Rows",
@@ -65,18 +72,25 @@ __all__ = [
     "Sampling",
     "SceneFindings",
     "SceneResult",
+    "SendFeedback",
+    "Subscription",
     "Tables",
     "Text",
     "Web",
+    "WriteKafka",
+    "WriteOutcomesToKafka",
     "WriteParquet",
     "model_handler",
     "vendors",
+    "views",
 ]
 
 _HOMES = {
     "AddressPolicy": "addresses",
+    "views": "duckdb_views",
     "ConfigurationError": "errors",
     "ModerationError": "errors",
+    "SendFeedback": "feedback",
     "Fetcher": "fetch",
     "FetchLimits": "fetch",
     "Buckets": "filesystems",
@@ -87,6 +101,10 @@ _HOMES = {
     "Sampling": "images",
     "Judge": "judges",
     "SceneFindings": "judges",
+    "ReadReferencesFromKafka": "kafka",
+    "WriteKafka": "kafka",
+    "Subscription": "kafka_partitions",
+    "KafkaSecrets": "kafka_secrets",
     "OnnxModel": "models",
     "Runtime": "models",
     "model_handler": "models",
@@ -104,6 +122,7 @@ _HOMES = {
     "Nudity": "scanners",
     "QrCode": "scanners",
     "Text": "scanners",
+    "WriteOutcomesToKafka": "sinks",
     "WriteParquet": "sinks",
     "ReadReferencesFromParquet": "sources",
     "Tables": "tables",

@@ -8,7 +8,8 @@ import functools
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import apache_beam as beam
@@ -131,7 +132,7 @@ class _ReadFn(beam.DoFn):
             if not tracker.try_claim(reader.offset - 1):
                 reader.go_to(first)
                 return
-            yield _timestamped(batch)
+            yield _timestamped(batch, watermark.current_watermark())
             self._advance(watermark, max(map(_seconds, batch.messages), default=0))
         tracker.defer_remainder()
 
@@ -153,10 +154,16 @@ def _seconds(message: messages.Message) -> float:
     return messages.event_time(message).micros / 1e6
 
 
-def _timestamped(batch: messages.MessageBatch) -> TimestampedValue:
-    """A batch has the time of its earliest message, so that none of them is later than it."""
-    times = [messages.event_time(message) for message in batch.messages]
-    return TimestampedValue(batch, min(times, default=Timestamp.now()))
+def _timestamped(batch: messages.MessageBatch, reached: Timestamp | None) -> TimestampedValue:
+    """A batch has the time of its earliest message, and so the first window that one falls into.
+
+    No runner may find it late, and drop it: where the watermark has gone past that time, the batch
+    has the watermark's, and falls into a window that is open. Nor may it wait for a future that a
+    producer's clock made up.
+    """
+    now = Timestamp.now()
+    earliest = min([now, *map(messages.event_time, batch.messages)])
+    return TimestampedValue(batch, earliest if reached is None else max(earliest, reached))
 
 
 def _read_to_stop(partition: Partition, subscription: Subscription) -> Iterator[Any]:
@@ -169,7 +176,7 @@ def _read_to_stop(partition: Partition, subscription: Subscription) -> Iterator[
         while reader.offset < partition.stop:
             batch = reader.read()
             if batch is not None:
-                yield _timestamped(batch)
+                yield _timestamped(batch, None)
     finally:
         reader.close()
 
@@ -182,14 +189,17 @@ class ReadMessagesFromKafka(beam.PTransform):
 
     Args:
       subscription: what to read.
+      partitions: what `list_partitions` told of it; by default they are listed when the job starts.
 
     Returns:
       A PCollection of `MessageBatch`, bounded if the subscription is.
     """
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(
+        self, subscription: Subscription, partitions: Sequence[Partition] | None = None
+    ) -> None:
         super().__init__()
-        self._subscription = subscription
+        self._subscription, self._partitions = subscription, partitions
 
     def expand(self, root: Any) -> Any:
         """Lists the partitions, spreads them over the workers, and reads."""
@@ -205,8 +215,8 @@ class ReadMessagesFromKafka(beam.PTransform):
             | "Read" >> read.with_output_types(messages.MessageBatch)
         )
 
-    def _list(self, _: bytes) -> Iterator[Partition]:
-        return kafka_partitions.list_partitions(self._subscription)
+    def _list(self, _: bytes) -> Sequence[Partition]:
+        return self._partitions or kafka_partitions.list_partitions(self._subscription)
 
 
 class ReadReferencesFromKafka(beam.PTransform):
@@ -219,6 +229,7 @@ class ReadReferencesFromKafka(beam.PTransform):
       subscription: what to read.
       decoder: makes fields of a message.
       fields: which of them are the parts of a reference.
+      partitions: what `list_partitions` told of it; by default they are listed when the job starts.
       run_id: what dead letters carry.
 
     Returns:
@@ -231,10 +242,11 @@ class ReadReferencesFromKafka(beam.PTransform):
         *,
         decoder: messages.Decoder = messages.decode_json,
         fields: messages.Fields = messages.FIELDS,
+        partitions: Sequence[Partition] | None = None,
         run_id: str = "",
     ) -> None:
         super().__init__()
-        self._subscription = subscription
+        self._read = ReadMessagesFromKafka(subscription, partitions)
         self._parse: Callable[[messages.MessageBatch], records.ReferenceBatch] = functools.partial(
             messages.parse_references, decoder=decoder, fields=fields, run_id=run_id
         )
@@ -243,30 +255,36 @@ class ReadReferencesFromKafka(beam.PTransform):
         """Parses each batch where it was read."""
         return (
             root
-            | "ReadMessages" >> ReadMessagesFromKafka(self._subscription)
+            | "ReadMessages" >> self._read
             | "Parse" >> beam.Map(self._parse).with_output_types(records.ReferenceBatch)
         )
 
 
 class _WriteFn(beam.DoFn):
     def __init__(
-        self, topic: str, config: Mapping[str, Any], key: Callable[[Any], str | None]
+        self,
+        topic: str,
+        config: Mapping[str, Any],
+        key: Callable[[Any], str | None],
+        headers: Mapping[str, str],
+        secrets: kafka_partitions.Secrets | None,
     ) -> None:
         self._topic = topic
-        self._config = config
-        self._key = key
+        self._config, self._secrets = config, secrets
+        self._key, self._headers = key, dict(headers)
         self._producer: Any = None
 
     def start_bundle(self) -> None:
         self._failures: list[Any] = []
         if self._producer is None:
-            self._producer = kafka_partitions.client().Producer({**_PRODUCER, **self._config})
+            settings = kafka_partitions.settings(self._config, self._secrets)
+            self._producer = kafka_partitions.client().Producer({**_PRODUCER, **settings})
 
     def process(self, row: Any) -> None:
-        key, value = self._key(row), messages.to_json(row)
+        message = {"key": self._key(row), "value": messages.to_json(row), "headers": self._headers}
         while True:
             try:
-                self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
+                self._producer.produce(self._topic, on_delivery=self._delivered, **message)
             except BufferError:
                 self._producer.poll(0.1)
             else:
@@ -300,6 +318,8 @@ class WriteKafka(beam.PTransform):
       config: settings of librdkafka, `bootstrap.servers` among them. The producer is idempotent.
       key: the message's key; the row's `data_id` by default, so that one image's rows stay in
         order.
+      headers: of every message.
+      secrets: gives further settings, such as `sasl.password`, on each worker.
 
     Raises:
       KafkaException: while running, when a message could not be delivered.
@@ -311,9 +331,11 @@ class WriteKafka(beam.PTransform):
         config: Mapping[str, Any],
         *,
         key: Callable[[Any], str | None] = _data_id,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        secrets: kafka_partitions.Secrets | None = None,
     ) -> None:
         super().__init__()
-        self._write_fn = _WriteFn(topic, dict(config), key)
+        self._write_fn = _WriteFn(topic, dict(config), key, headers, secrets)
 
     def expand(self, rows: Any) -> Any:
         """Produces where the rows are."""

@@ -4,11 +4,12 @@ Consumers are assigned their partition and never join a group; a group only keep
 are committed to it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from beam_moderation import errors, messages
@@ -24,6 +25,7 @@ _CONSUMER: Mapping[str, Any] = {
 }
 _STARTS = ("earliest", "latest", "committed")
 _ENDLESS = 2**63 - 1
+_START_TIMEOUT_S = 5.0
 _CALL_TIMEOUT_S = 30.0
 
 
@@ -42,6 +44,15 @@ def client() -> Any:
     return confluent_kafka
 
 
+Secrets = Callable[[], Mapping[str, Any]]
+"""Gives settings of librdkafka where they are needed, so that they do not travel in a pipeline."""
+
+
+def settings(config: Mapping[str, Any], secrets: Secrets | None) -> dict[str, Any]:
+    """All settings of a client; what it has to say goes to Python's logging."""
+    return {**(secrets() if secrets else {}), **config, "logger": _LOG}
+
+
 @dataclasses.dataclass(frozen=True)
 class Subscription:
     """What is read, and in which portions.
@@ -51,6 +62,7 @@ class Subscription:
       config: settings of librdkafka, `bootstrap.servers` among them. With a `group.id`, and without
         `until_latest`, offsets are committed to that group: for others to see the lag, and for
         `start="committed"`.
+      secrets: gives further settings, such as `sasl.password`, on each worker.
       start: where a partition begins that has no checkpoint yet: `earliest`, `latest`, or
         `committed`, which is `earliest` where nothing is.
       until_latest: whether to end at what is the latest offset at the start: a bounded source.
@@ -67,6 +79,7 @@ class Subscription:
 
     topic: str
     config: Mapping[str, Any] = dataclasses.field(repr=False)
+    secrets: Secrets | None = dataclasses.field(default=None, repr=False, kw_only=True)
     start: str = "earliest"
     until_latest: bool = False
     max_messages: int = 256
@@ -89,9 +102,9 @@ class Subscription:
         """Whether offsets are committed."""
         return "group.id" in self.config
 
-    def consumer(self) -> Any:
-        """A consumer that is not assigned anything yet."""
-        return client().Consumer({**_CONSUMER, **self.config})
+    def consumer(self, **more: Any) -> Any:
+        """A consumer, with more settings, that is not assigned anything yet."""
+        return client().Consumer({**_CONSUMER, **settings(self.config, self.secrets), **more})
 
 
 class Partition(NamedTuple):
@@ -107,33 +120,69 @@ class Partition(NamedTuple):
         return client().TopicPartition(self.topic, self.number, offset)
 
 
-def list_partitions(subscription: Subscription) -> Iterator[Partition]:
+def list_partitions(subscription: Subscription) -> list[Partition]:
     """The partitions of a topic and the offsets that are to be read, as they are now.
 
     Raises:
-      ConfigurationError: there is no such topic.
-      KafkaException: the broker does not answer.
+      ConfigurationError: there is no such topic, or nobody answers.
     """
-    consumer = subscription.consumer()
+    with _connected(subscription) as consumer:
+        numbers = _numbers(consumer, subscription.topic)
+        return [_offsets(subscription, consumer, number) for number in numbers]
+
+
+def check_topic(subscription: Subscription, topic: str) -> None:
+    """Looks whether there is a topic where a subscription reads.
+
+    Raises:
+      ConfigurationError: there is none, or nobody answers.
+    """
+    with _connected(subscription) as consumer:
+        _numbers(consumer, topic)
+
+
+@contextlib.contextmanager
+def _connected(subscription: Subscription) -> Iterator[Any]:
+    """A consumer; makes the operator's mistake of one that cannot be made or gets no answer."""
+    heard: list[Any] = []
     try:
-        metadata = consumer.list_topics(subscription.topic, _CALL_TIMEOUT_S)
-        topic = metadata.topics[subscription.topic]
-        if topic.error is not None:
-            raise errors.ConfigurationError(f"topic {subscription.topic}: {topic.error}")
-        for number in sorted(topic.partitions):
-            yield _offsets(subscription, consumer, number)
-    finally:
-        consumer.close()
+        consumer = subscription.consumer(error_cb=heard.append)
+        try:
+            yield consumer
+        finally:
+            consumer.poll(0)  # has the client tell why
+            consumer.close()
+    except client().KafkaException as error:
+        brokers = subscription.config.get("bootstrap.servers")
+        reason = (heard or error.args)[0].str()
+        raise errors.ConfigurationError(f"Kafka at {brokers}: {reason}") from error
+
+
+def _numbers(consumer: Any, topic: str) -> list[int]:
+    found = consumer.list_topics(topic, _START_TIMEOUT_S).topics[topic]
+    if found.error is not None:
+        raise errors.ConfigurationError(f"topic {topic}: {found.error.str()}")
+    return sorted(found.partitions)
 
 
 def _offsets(subscription: Subscription, consumer: Any, number: int) -> Partition:
     place = client().TopicPartition(subscription.topic, number)
-    low, high = consumer.get_watermark_offsets(place, _CALL_TIMEOUT_S)
+    low, high = consumer.get_watermark_offsets(place, _START_TIMEOUT_S)
     start = high if subscription.start == "latest" else low
     if subscription.start == "committed":
-        start = max(low, consumer.committed([place], _CALL_TIMEOUT_S)[0].offset)
+        start = max(low, consumer.committed([place], _START_TIMEOUT_S)[0].offset)
     stop = high if subscription.until_latest else _ENDLESS
     return Partition(subscription.topic, number, min(start, stop), stop)
+
+
+def commit_stops(subscription: Subscription, partitions: Sequence[Partition]) -> None:
+    """Commits that partitions were read to their stops.
+
+    Raises:
+      ConfigurationError: nobody answers.
+    """
+    with _connected(subscription) as consumer:
+        consumer.commit(offsets=[place.at(place.stop) for place in partitions], asynchronous=False)
 
 
 def commit(subscription: Subscription, partition: Partition, offset: int) -> None:
@@ -169,20 +218,27 @@ class Reader:
     def read(self) -> messages.MessageBatch | None:
         """The next batch; None when no message has come in time.
 
-        A batch never reaches over a multiple of `max_messages`, so that a backlog is cut alike
-        whenever it is read; at the end of the log, where batches are cut by time, it need not be.
+        A batch never reaches over a multiple of `max_messages`, and with `until_latest` it waits
+        until it is full, so that a backlog is cut alike whenever it is read; but for gaps in the
+        offsets. At the head of a log that is read on and on, batches are cut by time.
 
         Raises:
           KafkaException: what the client cannot repair itself.
         """
-        first, limit = self.offset, self._subscription.max_messages
-        found, lost = [], None
-        for message in self._consumer.consume(limit - first % limit, self._subscription.max_wait_s):
-            if message.error() is None:
-                found.append(_message(message))
-                self.offset = message.offset() + 1
-            else:
-                lost = self._recover(message) or lost
+        limit = self._subscription.max_messages
+        end = min(self.offset - self.offset % limit + limit, self._partition.stop)
+        found: list[messages.Message] = []
+        lost = None
+        while self.offset < end and lost is None:
+            wait_s = self._subscription.max_wait_s
+            for message in self._consumer.consume(end - self.offset, wait_s):
+                if message.error() is None:
+                    found.append(_message(message))
+                    self.offset = message.offset() + 1
+                else:
+                    lost = self._recover(message) or lost
+            if not self._subscription.until_latest:
+                break
         wanted = [message for message in found if message.offset < self._partition.stop]
         if not wanted and lost is None:
             return None

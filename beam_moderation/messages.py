@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from apache_beam.utils.timestamp import Timestamp
 
-from beam_moderation import errors, records, uris
+from beam_moderation import dead_letters, errors, records, references, uris
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """The largest message that is parsed: an image of the largest size that is fetched, in base64."""
@@ -23,8 +23,6 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 _LAST_MS = 253_402_300_799_999
 """The end of the year 9999."""
 
-_MAX_PAYLOAD_BYTES = 4096
-_MAX_HEADERS = 16
 _MAX_MESSAGE_CHARACTERS = 300
 
 
@@ -55,9 +53,12 @@ class MessageBatch(NamedTuple):
         return f"{self.topic}/{self.partition}/{offsets}"
 
 
+_NOTHING: Mapping[str, Any] = {}
+
 Decoder = Callable[[Message], Mapping[str, Any]]
 """The fields of a message by name. Raises anything for a message that it cannot decode; a
-`ReferenceInvalid` chooses the dead letter's code."""
+`ReferenceInvalid` chooses the dead letter's code. Any other `ModerationError` is not the message's
+fault: it fails the bundle, which is done again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,19 +115,21 @@ def parse_references(
       run_id: what dead letters carry.
       max_message_bytes: a larger message is a dead letter.
     """
-    references, dead = [], []
+    found, dead = [], []
     for message in batch.messages:
-        source = batch.source(message.offset)
+        source, decoded = batch.source(message.offset), _NOTHING
         try:
             _check_size(message, max_message_bytes)
-            references.append(_reference(_decode(message, decoder), message, source, fields))
+            decoded = _decode(message, decoder)
+            found.append(_reference(decoded, message, source, fields))
         except errors.ReferenceInvalid as error:
-            dead.append(_dead_letter(source, error, _payload(message), event_time(message), run_id))
+            payload = _payload(message, decoded, fields)
+            dead.append(_dead_letter(source, error, payload, event_time(message), run_id))
     if batch.lost:
         dead.append(_lost(batch, batch.lost, run_id))
     return records.ReferenceBatch(
         _batch_id(batch),
-        records.to_arrow(references, records.ImageReference),
+        records.to_arrow(found, records.ImageReference),
         records.to_arrow(dead, records.DeadLetter),
     )
 
@@ -155,10 +158,10 @@ def _check_size(message: Message, max_message_bytes: int) -> None:
 def _decode(message: Message, decoder: Decoder) -> Mapping[str, Any]:
     try:
         decoded = decoder(message)
-    except errors.ReferenceInvalid:
+    except errors.ModerationError:
         raise
-    except Exception as error:
-        found = f"{type(error).__name__}: {error}"
+    except Exception as error:  # its text may hold what the message does
+        found = f"the decoder raised {type(error).__name__}"
         raise errors.ReferenceInvalid("message-malformed", found) from error
     if not isinstance(decoded, Mapping):
         shape = f"the decoder made {type(decoded).__name__}, not a mapping"
@@ -174,15 +177,27 @@ def _reference(
         for name in (fields.data_id, fields.uri, fields.time, fields.content, *fields.carried)
     }
     data_id = _id(found[fields.data_id], fields.data_id, source)
-    uri = _text(found[fields.uri], fields.uri)
+    uri = _short_text(found[fields.uri], fields.uri)
     content = _content(found[fields.content], fields.content)
     if not uri and content is None:
         raise errors.ReferenceInvalid("uri-missing", "there is neither a uri nor content")
     time = event_time(message) if found[fields.time] is None else _parse_time(found[fields.time])
     carried = {name: found[name] for name in fields.carried if found[name] is not None}
-    return records.ImageReference(
-        data_id, uri or None, content, time, json.dumps(carried, default=str), source
-    )
+    return records.ImageReference(data_id, uri or None, content, time, _json(carried), source)
+
+
+def _json(found: Mapping[str, Any]) -> str:
+    """A JSON object; NaN and the infinities, which JSON has not, are null.
+
+    Raises:
+      ReferenceInvalid: it cannot be written, or is nested too deep.
+    """
+    try:
+        text = json.dumps(found, default=str)
+        return json.dumps(json.loads(text, parse_constant=lambda _: None))
+    except (RecursionError, TypeError, ValueError) as error:  # a decoder's own objects
+        problem = f"what is carried is no JSON: {type(error).__name__}"
+        raise errors.ReferenceInvalid("message-malformed", problem) from error
 
 
 def _look_up(decoded: Mapping[str, Any], message: Message, name: str) -> Any:
@@ -202,9 +217,18 @@ def _id(value: Any, name: str, source: str) -> str:
         return source
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    text = _text(value, name)
+    text = _short_text(value, name)
     if not text:
         raise errors.ReferenceInvalid("id-missing", f"{name} is null or empty")
+    return text
+
+
+def _short_text(value: Any, name: str) -> str | None:
+    """A text that is no longer than a cell of a table should be."""
+    text = _text(value, name)
+    if text and len(text.encode()) > references.MAX_TEXT_BYTES:
+        limit = f"{name} has more than {references.MAX_TEXT_BYTES} bytes"
+        raise errors.ReferenceInvalid("text-too-long", limit)
     return text
 
 
@@ -241,7 +265,8 @@ def _parse_time(value: Any) -> Timestamp:
             moment = moment.replace(tzinfo=datetime.timezone.utc)
         return Timestamp.from_utc_datetime(moment.astimezone(datetime.timezone.utc))
     except (ValueError, TypeError, OverflowError, OSError) as error:
-        raise errors.ReferenceInvalid("time-malformed", f"{value!r}: {error}") from error
+        problem = f"{type(value).__name__} that is neither milliseconds since 1970 nor ISO 8601"
+        raise errors.ReferenceInvalid("time-malformed", problem) from error
 
 
 def _moment(value: Any) -> datetime.datetime:
@@ -254,21 +279,42 @@ def _moment(value: Any) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(value / 1000, datetime.timezone.utc)
 
 
-def _payload(message: Message) -> str:
-    """The message as it came, as JSON; what is longer is read again from where it stands."""
+def _payload(message: Message, decoded: Mapping[str, Any], fields: Fields) -> str:
+    """What is known of a message, as JSON, without anything that may hold a secret.
+
+    Of its fields those that make a reference, redacted as in every dead letter; of the rest, and of
+    what cannot be decoded, the size and the hash. All of it is read again from where it stands.
+    """
+    names = (fields.data_id, fields.uri, fields.time, *fields.carried)
+    known = {name: _shown(decoded, message, name) for name in names}
+    data_id, uri = known[fields.data_id], known[fields.uri]
     value = message.value
-    body = {
-        "key": _base64(message.key),
-        "value": _base64(value and value[:_MAX_PAYLOAD_BYTES]),
-        "value_bytes": None if value is None else len(value),
-        "headers": [[name, _base64(header)] for name, header in message.headers[:_MAX_HEADERS]],
+    about = {
         "timestamp_ms": message.timestamp_ms,
+        "value_bytes": None if value is None else len(value),
+        "value_sha256": None if value is None else hashlib.sha256(value).hexdigest(),
     }
-    return json.dumps(body)
+    others = {
+        name: known[name] for name in (fields.time, *fields.carried) if known[name] is not None
+    }
+    return dead_letters.payload(
+        None if data_id is None else str(data_id),
+        uri if isinstance(uri, str) else None,
+        _json(about | others),
+        None,
+    )
 
 
-def _base64(raw: bytes | None) -> str | None:
-    return None if raw is None else base64.b64encode(raw[:_MAX_PAYLOAD_BYTES]).decode()
+def _shown(decoded: Mapping[str, Any], message: Message, name: str) -> str | float | None:
+    """A field that is a number, a truth, or a text which is not too long to be shown."""
+    try:
+        value = _look_up(decoded, message, name)
+        if isinstance(value, (int, float)):
+            return value
+        text = _text(value, name) or ""
+    except errors.ReferenceInvalid:
+        return None
+    return text if text and len(text) <= uris.MAX_URI_CHARACTERS else None
 
 
 def _lost(batch: MessageBatch, lost: tuple[int, int], run_id: str) -> records.DeadLetter:

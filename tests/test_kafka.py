@@ -3,9 +3,11 @@ import sys
 
 import apache_beam as beam
 import pytest
+from apache_beam.utils.timestamp import Timestamp
 
-from beam_moderation import errors, kafka, kafka_partitions
-from beam_moderation.kafka_partitions import Subscription
+from beam_moderation import errors, kafka, kafka_partitions, messages, sinks
+from beam_moderation.kafka_partitions import Partition, Subscription
+from beam_moderation.kafka_secrets import KafkaSecrets
 
 CONFIG = {"bootstrap.servers": "127.0.0.1:1", "sasl.password": "testsecret"}
 
@@ -45,3 +47,62 @@ def test_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with pytest.raises(errors.ConfigurationError, match=r"beam-moderation\[kafka\]"):
         Subscription("refs", CONFIG).consumer()
+
+
+def batch(*seconds):
+    sent = [
+        messages.Message(number, int(second * 1000), None, b"{}")
+        for number, second in enumerate(seconds)
+    ]
+    return messages.MessageBatch("refs", 0, sent)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reached", "expected"),
+    [
+        pytest.param((30, 20, 40), None, 20, id="the earliest"),
+        pytest.param((30, 20, 40), 10, 20, id="the earliest, behind the watermark"),
+        pytest.param((30, 20, 40), 25, 25, id="the watermark, where one is late"),
+        pytest.param((-1,), None, 0, id="not before 1970"),
+    ],
+)
+def test_a_batch_has_a_time_at_which_nothing_is_late(seconds, reached, expected):
+    stamped = kafka._timestamped(batch(*seconds), None if reached is None else Timestamp(reached))
+    assert stamped.timestamp == expected
+
+
+def test_a_batch_from_the_future_is_of_now():
+    before = Timestamp.now()
+    stamped = kafka._timestamped(batch(2**40, 2**41), None)
+    assert before <= stamped.timestamp <= Timestamp.now()
+
+
+def test_secrets_do_not_travel(monkeypatch):
+    monkeypatch.setenv("BEAM_MODERATION_KAFKA_SASL_PASSWORD", "testsecret")
+    secrets, config = KafkaSecrets(), {"bootstrap.servers": "127.0.0.1:1"}
+    subscription = Subscription("refs", config, secrets=secrets)
+    assert kafka_partitions.settings(config, secrets)["sasl.password"] == "testsecret"
+    transforms = [
+        kafka.ReadReferencesFromKafka(subscription),
+        kafka.WriteKafka("verdicts", config, secrets=secrets),
+        sinks.WriteOutcomesToKafka("verdicts", config, secrets=secrets),
+    ]
+    assert b"testsecret" not in pickle.dumps(transforms)
+
+
+def test_partitions_that_are_given_are_not_listed():
+    partitions = [Partition("refs", 0, 3, 9)]
+    read = kafka.ReadMessagesFromKafka(Subscription("refs", CONFIG), partitions)
+    assert read._list(b"") == partitions
+
+
+def test_nobody_answering_is_the_operators_mistake(monkeypatch):
+    monkeypatch.setattr(kafka_partitions, "_START_TIMEOUT_S", 0.5)
+    with pytest.raises(errors.ConfigurationError, match="Kafka at 127"):
+        kafka_partitions.list_partitions(Subscription("refs", {"bootstrap.servers": "127.0.0.1:1"}))
+
+
+@pytest.mark.parametrize("name", ["no.such.setting", "socket.timeout.ms"])
+def test_a_setting_that_the_client_refuses_is_the_operators_mistake(name):
+    with pytest.raises(errors.ConfigurationError, match=name):
+        kafka_partitions.list_partitions(Subscription("refs", {name: "many"}))

@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import json
 import struct
 
@@ -99,6 +100,15 @@ def test_decoder_chooses_its_own_code():
     assert (letter.code, letter.message) == ("message-schema-unknown", "no schema 77")
 
 
+@pytest.mark.parametrize("kind", [errors.DecoderUnavailable, errors.ConfigurationError])
+def test_a_decoder_that_cannot_work_costs_no_message(kind):
+    def helpless(sent):
+        raise kind("no registry")
+
+    with pytest.raises(kind):
+        parse({}, decoder=helpless)
+
+
 URI = {"uri": "https://x.test/1.jpg"}
 
 
@@ -137,6 +147,14 @@ def test_message_without_a_reference_is_one_dead_letter(value, code):
     assert not letter.retryable
 
 
+@pytest.mark.parametrize("name", ["uri", "data_id"])
+def test_text_that_is_far_too_long_is_a_dead_letter_and_not_shown(name):
+    batch = parse({**URI, name: "x" * (2**20 + 1)})
+    (letter,) = dead_letters(batch)
+    assert letter.code == "text-too-long"
+    assert len(letter.payload) < 1000
+
+
 def test_json_that_nests_too_deep_is_a_dead_letter():
     (letter,) = dead_letters(parse(b"[" * 200_000))
     assert letter.code == "message-malformed"
@@ -149,13 +167,93 @@ def test_missing_key_is_a_dead_letter_where_it_is_the_id():
     assert letter.code == "id-missing"
 
 
-def test_payload_holds_the_message_but_not_all_of_a_large_one():
-    (letter,) = dead_letters(parse(message(b"\xff" * 10_000, headers=(("h", b"1"),))))
-    payload = json.loads(letter.payload)
-    assert base64.b64decode(payload["value"]) == b"\xff" * 4096
-    assert payload["value_bytes"] == 10_000
-    assert base64.b64decode(payload["key"]) == b"key"
-    assert payload["headers"] == [["h", "MQ=="]]
+SECRET = "0123456789abcdef"
+
+
+def payload(sent, **options):
+    (letter,) = dead_letters(parse(sent, **options))
+    assert SECRET not in repr(letter)
+    return json.loads(letter.payload)
+
+
+def test_payload_of_what_cannot_be_decoded_is_its_size_and_hash():
+    value = b"\xff" + SECRET.encode()
+    sent = message(value, key=SECRET.encode(), headers=(("authorization", SECRET.encode()),))
+    assert payload(sent) == {
+        "data_id": None,
+        "uri": None,
+        "timestamp_ms": TIME_MS,
+        "value_bytes": len(value),
+        "value_sha256": hashlib.sha256(value).hexdigest(),
+    }
+
+
+def test_payload_of_a_tombstone_says_that_there_is_no_value():
+    told = payload(message(None))
+    assert (told["value_bytes"], told["value_sha256"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"https://user:{SECRET}@x.test/1.jpg",
+        f"https://x.test/1.jpg?X-Amz-Signature={SECRET}",
+        f"https://x.test/1.jpg#{SECRET}",
+    ],
+)
+def test_payload_shows_no_secret_of_a_uri(uri):
+    told = payload({"data_id": "a", "uri": uri, "time": "soon"})
+    assert told["data_id"] == "a"
+    assert told["uri"].startswith("https://x.test/")
+    assert told["redacted"]
+
+
+def test_payload_holds_what_makes_a_reference_and_nothing_else():
+    sent = {"data_id": 5, "uri": "https://x.test/1", "time": "soon", "lang": "fr", "token": SECRET}
+    told = payload(sent, fields=messages.Fields(carried=("lang", "gone")))
+    assert (told["data_id"], told["uri"], told["time"]) == ("5", "https://x.test/1", "soon")
+    assert told["lang"] == "fr"
+    assert not {"token", "gone"} & told.keys()
+
+
+def test_payload_leaves_out_what_is_too_long_or_no_text():
+    told = payload({"data_id": ["a"], "uri": "x" * 10_000, "time": "soon"})
+    assert (told["data_id"], told["uri"]) == (None, None)
+
+
+def test_one_field_may_be_both_the_id_and_the_uri():
+    fields = messages.Fields(data_id="uri", uri="uri")
+    (reference,) = parse(URI, fields=fields)
+    assert reference.data_id == reference.uri == URI["uri"]
+    assert payload({**URI, "time": "soon"}, fields=fields)["data_id"] == URI["uri"]
+
+
+def test_message_of_a_decoders_error_is_not_passed_on():
+    def chatty(sent):
+        raise ValueError(f"cannot read {sent.value}")
+
+    assert payload(message(SECRET.encode()), decoder=chatty)["value_bytes"] == len(SECRET)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_what_json_has_not_is_null_in_what_is_carried(number):
+    value = f'{{"uri": "https://x.test/1", "score": {number}, "all": [{number}, 1]}}'.encode()
+    (reference,) = parse(message(value), fields=messages.Fields(carried=("score", "all")))
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    carried = json.loads(reference.carried, parse_constant=refuse)
+    assert carried == {"score": None, "all": [None, 1]}
+
+
+def test_what_a_decoder_makes_and_json_has_not_costs_its_message_alone():
+    def odd(sent):
+        return {**URI, "extra": {(1, 2): 3} if sent.offset == 8 else 4}
+
+    batch = parse({}, {}, {}, decoder=odd, fields=messages.Fields(carried=("extra",)))
+    assert [reference.source for reference in batch] == ["refs/3/7", "refs/3/9"]
+    assert [letter.code for letter in dead_letters(batch)] == ["message-malformed"]
 
 
 @pytest.mark.parametrize("timestamp_ms", [-1, 2**62])

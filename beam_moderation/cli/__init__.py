@@ -23,24 +23,51 @@ def main() -> None:
 def _run() -> int:
     import logging
 
-    import typer
-    from rich.console import Console
+    from beam_moderation.cli import allocator
 
-    from beam_moderation import errors
+    allocator.share_arenas()  # before there are threads
+
+    import typer
+
+    from beam_moderation import errors, parquet_files
     from beam_moderation.cli import commands
 
-    # Beam has made a handler of its own by now, which would show its tracebacks.
-    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "CRITICAL").upper(), force=True)
     try:
+        _log(os.environ.get("LOG_LEVEL", "CRITICAL").upper())
         return commands.app(standalone_mode=False) or 0
     except (errors.ConfigurationError, commands.UsageError) as error:
-        message = getattr(error, "message", str(error))
-        Console(stderr=True).print(
-            f"error: {message}", markup=False, highlight=False, soft_wrap=True
-        )
-        return USER_MISTAKE
+        return _mistake(getattr(error, "message", str(error)))
     except typer.Abort:
         _stop()
+    except Exception as error:
+        logging.getLogger(__name__).debug("the command failed", exc_info=error)
+        return _mistake(f"{type(error).__name__}: {parquet_files.reason(error)}")
+
+
+def _log(level: str) -> None:
+    """Shows what is logged; Beam has made a handler of its own by now, which shows tracebacks.
+
+    Raises:
+      ConfigurationError: there is no such level.
+    """
+    import logging
+
+    from beam_moderation import errors
+
+    if not isinstance(logging.getLevelName(level), int):
+        raise errors.ConfigurationError(
+            f"LOG_LEVEL is DEBUG, INFO, WARNING, ERROR or CRITICAL, not {level}"
+        )
+    logging.basicConfig(level=level, force=True)
+
+
+def _mistake(message: str) -> int:
+    """Says in one line what is wrong."""
+    from rich.console import Console
+
+    line = " ".join(message.split())
+    Console(stderr=True).print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
+    return USER_MISTAKE
 
 
 def _stop() -> NoReturn:

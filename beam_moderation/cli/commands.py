@@ -2,7 +2,8 @@
 
 import typer
 
-from beam_moderation.cli import backfill, callbacks, emulate
+from beam_moderation.cli import backfill, callbacks, emulate, stream, views
+from beam_moderation.cli.signatures import flattened
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for an option that is missing or wrong, for which it exports no name."""
@@ -14,10 +15,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_BEAM_TOO = {"allow_extra_args": True, "ignore_unknown_options": True}
+
 app.command(
     "backfill",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    context_settings=_BEAM_TOO,
     epilog="Any other option goes to Beam, for instance --runner=FlinkRunner.",
-)(backfill.backfill)
+)(flattened(backfill.backfill))
+app.command(
+    "stream",
+    context_settings=_BEAM_TOO,
+    epilog="Any other option goes to Beam: --runner=FlinkRunner --flink_master=HOST:8081.",
+)(flattened(stream.stream))
+app.command("views")(views.views)
 app.command("emulate")(emulate.emulate)
 app.command("callbacks")(callbacks.callbacks)

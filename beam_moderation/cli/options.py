@@ -4,6 +4,7 @@ import argparse
 import difflib
 import io
 import pathlib
+import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from typing import Annotated
@@ -21,6 +22,7 @@ from beam_moderation import (
     policy,
     scanners,
 )
+from beam_moderation.cli import runners
 
 EMBEDDED_RUNNER = "FnApiRunner"
 """The runner where none is named: `DirectRunner` is another one wherever it can download Prism."""
@@ -147,18 +149,51 @@ def make_fetcher(
     return fetch.Fetcher(table, fetch.FetchLimits(deadline_s=timeout_s, max_bytes=max_bytes))
 
 
-def make_beam_options(arguments: Sequence[str], own: Sequence[str]) -> PipelineOptions:
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration such as 60s, 5m or 1h.
+
+    Raises:
+      ConfigurationError: it is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if match is None or not float(match[1]):
+        raise errors.ConfigurationError(f"a duration is given as 60s, 5m or 1h, not '{text}'")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def names(context: typer.Context) -> list[str]:
+    """The names of a command's own options."""
+    return [name for parameter in context.command.params for name in parameter.opts]
+
+
+def make_beam_options(
+    arguments: Sequence[str], own: Sequence[str], *, streams: bool = False
+) -> PipelineOptions:
     """Pipeline options from what the command itself does not know.
 
     Args:
       own: the names of the command's own options, for a hint.
+      streams: whether the job has no end.
 
     Raises:
-      ConfigurationError: Beam does not know one of them either.
+      ConfigurationError: Beam does not know one of them either, or the runner does not stream.
     """
+    _check_known(arguments, own)
+    standard = PipelineOptions(list(arguments)).view_as(StandardOptions)
+    runner = standard.runner or EMBEDDED_RUNNER
+    more = runners.streaming_arguments(runner, arguments) if streams else []
+    return PipelineOptions([*arguments, *more], runner=runner)
+
+
+def _check_known(arguments: Sequence[str], own: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)
+    for name in runners.FLINK_OPTIONS:
+        parser.add_argument(f"--{name}", nargs="?")
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
@@ -169,7 +204,3 @@ def make_beam_options(arguments: Sequence[str], own: Sequence[str]) -> PipelineO
         close = difflib.get_close_matches(unknown[0].partition("=")[0], own, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise errors.ConfigurationError(f"no such option: {unknown[0]}{hint}")
-    chosen = PipelineOptions(list(arguments))
-    standard = chosen.view_as(StandardOptions)
-    standard.runner = standard.runner or EMBEDDED_RUNNER
-    return chosen

@@ -1,0 +1,182 @@
+"""Streams of numbered references from a real broker through a real cluster, for tests that break
+them: what is sent, what the job is, and what its readers see."""
+
+import base64
+import contextlib
+import json
+import threading
+import time
+import uuid
+
+import apache_beam as beam
+import duckdb
+import psutil
+from apache_beam.options.pipeline_options import PipelineOptions
+from brightness import BRIGHT, Brightness, picture
+from confluent_kafka import Consumer, Producer, TopicPartition
+from services import processes
+
+import beam_moderation as bm
+
+PARTITIONS = 4
+PATIENCE_S = 300
+_STREAMING = (
+    "--streaming",
+    "--checkpointing_interval=2000",
+    "--max_bundle_time_mills=500",
+    "--finish_bundle_before_checkpointing",
+)
+_PICTURES = [base64.b64encode(picture(grey)).decode() for grey in (0, 150, 250)]
+_VERDICTS = ("pass", "review", "block")
+
+
+def message(number):
+    """A reference with its picture inline; every tenth has none that can be decoded."""
+    content = _PICTURES[number % 3] if number % 10 else base64.b64encode(b"no picture").decode()
+    return json.dumps({"data_id": f"{number}", "content": content}).encode()
+
+
+def expected(first, after):
+    """The outcomes of such references by their ids."""
+    verdicts = {n: _VERDICTS[n % 3] if n % 10 else "image-unsupported" for n in range(first, after)}
+    return {f"{number}": verdict for number, verdict in verdicts.items()}
+
+
+def bright(policy=BRIGHT):
+    """Judges by brightness, at next to no cost."""
+    return bm.ModerateWithModel([Brightness()], policy=bm.Policy(policy))
+
+
+class Stream:
+    """A topic of references, the job that reads it, its tables, and its topic of verdicts.
+
+    Both topics have four partitions. Windows are of two seconds.
+    """
+
+    def __init__(self, kafka, flink, folder):
+        self.kafka, self.flink, self.folder = kafka, flink, folder
+        name = uuid.uuid4().hex[:8]
+        self.refs, self.verdicts = f"refs-{name}", f"verdicts-{name}"
+        for topic in (self.refs, self.verdicts):
+            kafka.create_topic(topic, PARTITIONS)
+
+    def config(self, **settings):
+        quiet = {"bootstrap.servers": self.kafka.bootstrap, "log_level": 0}
+        return quiet | {name.replace("_", "."): value for name, value in settings.items()}
+
+    def start(self, judge, *options):
+        """Runs the job until somebody stops it; returns its id."""
+        subscription = bm.Subscription(
+            self.refs, self.config(group_id=self.refs), max_messages=100, max_delay_s=1
+        )
+        flags = [*self.flink.options(), *_STREAMING, *options]
+        pipeline = beam.Pipeline(options=PipelineOptions(flags))
+        outcomes = pipeline | bm.ReadReferencesFromKafka(subscription) | judge
+        _ = outcomes | bm.WriteParquet(str(self.folder), window=2.0, shards=2)
+        _ = outcomes | bm.WriteOutcomesToKafka(self.verdicts, self.config())
+        pipeline.run()
+        wait_until(lambda: len(self.flink.jobs()) == 1, "the start of the job")
+        return self.flink.jobs()[0]
+
+    def produce(self, first, after, make=message, a_second=None):
+        """Sends references, spread over the partitions; a broker that is down is waited for."""
+        producer = Producer(self.config(enable_idempotence=True, linger_ms=5))
+        began = time.monotonic()
+        for number in range(first, after):
+            if a_second:
+                due = began + (number - first) / a_second
+                producer.poll(max(0.0, due - time.monotonic()))
+            producer.produce(self.refs, make(number), partition=number % PARTITIONS)
+            producer.poll(0)
+        assert producer.flush(PATIENCE_S) == 0
+
+    @contextlib.contextmanager
+    def producing(self, *numbers, **options):
+        """Sends references while the context is open, and all of them before it ends."""
+        thread = threading.Thread(target=self.produce, args=numbers, kwargs=options)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+    def told(self):
+        """How many outcomes are in the topic of verdicts, repeated ones too."""
+        return sum(self._ends(self.verdicts))
+
+    def lag(self):
+        """How many references are not committed yet."""
+        consumer = Consumer(self.config(group_id=self.refs))
+        with contextlib.closing(consumer):
+            places = consumer.committed(_places(self.refs), 30)
+        return sum(self._ends(self.refs)) - sum(max(0, place.offset) for place in places)
+
+    def _ends(self, topic):
+        consumer = Consumer(self.config(group_id="watcher"))
+        with contextlib.closing(consumer):
+            return [consumer.get_watermark_offsets(place, 30)[1] for place in _places(topic)]
+
+    def wait_until_told(self, count):
+        wait_until(lambda: self.told() >= count, f"{count} outcomes on the topic")
+
+    def told_ids(self):
+        """The ids of all that is in the topic of verdicts."""
+        consumer = Consumer(self.config(group_id="reader"))
+        consumer.assign(_places(self.verdicts, 0))
+        found, count = [], self.told()
+        with contextlib.closing(consumer):
+            while len(found) < count:
+                found += [m.key().decode() for m in consumer.consume(10_000, 1) if not m.error()]
+        return found
+
+    def outcomes(self):
+        """What a reader of the tables sees, by reference; each has one outcome."""
+        rows = self._rows(
+            "SELECT data_id, suggestion FROM images UNION ALL "
+            "SELECT data_id, code FROM dead_letters"
+        )
+        assert len(rows) == len(dict(rows))
+        return dict(rows)
+
+    def rows_written(self):
+        """How many outcomes are in the files, repeated ones too."""
+        tables = [
+            t for t in ("images", "dead_letters") if any((self.folder / t).rglob("*.parquet"))
+        ]
+        files = [f"SELECT data_id FROM '{self.folder}/{table}/**/*.parquet'" for table in tables]
+        return self._rows(f"SELECT count(*) FROM ({' UNION ALL '.join(files)})")[0][0]
+
+    def _rows(self, query):
+        with contextlib.closing(duckdb.connect()) as database:
+            database.execute(bm.views(str(self.folder)))
+            return database.sql(query).fetchall()
+
+    def wait_for_tables(self, count):
+        """Waits until so many references have an outcome in the tables."""
+        wait_until(lambda: len(self.outcomes()) >= count, f"{count} outcomes in the tables")
+
+    def python_worker(self):
+        """The process that runs the job's Python, the newest of the pool's."""
+        pool = psutil.Process(self.flink.workers.pid).children()
+        alive = [process for process in pool if process.status() != psutil.STATUS_ZOMBIE]
+        return max(alive, key=psutil.Process.create_time)
+
+    def end(self):
+        """Ends its jobs."""
+        wait_until(self.flink.job_manager.ready, "the JobManager")
+        for job in self.flink.jobs():
+            self.flink.cancel(job)
+
+
+def _places(topic, *offset):
+    return [TopicPartition(topic, number, *offset) for number in range(PARTITIONS)]
+
+
+def wait_until(ready, what):
+    processes.wait_until(ready, what, PATIENCE_S)
+
+
+def restart(service):
+    """Kills a service as a crash would, and starts it again."""
+    service.kill()
+    service.start()
