@@ -118,6 +118,14 @@ class AddressPolicy:
             return False
         return (host, None) in hosts or is_public(address) or self._allows_network(address)
 
+    def is_own(self, host: str) -> bool:
+        """Whether a host, by its name or numeric address, is one that the operator allowed."""
+        try:
+            allowed = self._allows_network(host)
+        except ValueError:
+            allowed = False
+        return allowed or any(name == host for name, _ in _hosts(self.allow_hosts))
+
     def _allows_network(self, address: str) -> bool:
         parsed = _parse(address)
         return any(parsed in network for network in _networks(self.allow_networks))

@@ -34,7 +34,7 @@ def parse_yaml(text: str, model: type[Model], name: str) -> Model:
     """
     try:
         root = yaml.compose(text, yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -44,6 +44,21 @@ def parse_yaml(text: str, model: type[Model], name: str) -> Model:
         line = key.start_mark.line + 1
         raise errors.ConfigurationError(f"{name}:{line}: {key.value} stands here twice")
     return validate(value, model, lambda path: f"{name}:{_line(root, path)}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows the line of a value that looks like a date or a number, and is none."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node."""
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError:
+            raise
+        except Exception as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, str(error), node.start_mark
+            ) from error
 
 
 def validate(value: object, model: type[Model], place: Callable[[Sequence[Any]], str]) -> Model:

@@ -3,8 +3,9 @@
 Decoders parse metadata before anybody can stop them, and parsers of metadata are where a few
 kilobytes cost gigabytes: EXIF directories that name the same bytes 65,000 times, comments that
 grow quadratically, text chunks that overwrite the decoder's own settings. So each format's
-structure is walked here first, in time linear in the bytes. The decoder is then given only the
-parts that make pixels, and nothing whose structure does not reach its end.
+structure is walked here first, in time linear in the bytes. Of JPEG, PNG and GIF the decoder is
+then given only the parts that make pixels, and of no format a file whose structure does not reach
+its end.
 """
 
 import re

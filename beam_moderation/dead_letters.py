@@ -32,9 +32,10 @@ _HARMLESS_QUERY = re.compile(rf"(?:{_PARAMETER}(?:&{_PARAMETER})*)?")
 def payload(data_id: str | None, uri: str | None, carried: str, content: bytes | None) -> str:
     """A reference as JSON, for replay; of inline content only its length.
 
-    A URI may stay only where it can hold no credentials but in its path: no userinfo, no fragment,
-    no parameter but those of renditions. Any other is redacted, so is an id or a carried text that
-    may hold such a URI, and then `redacted` is true: such a reference is replayed from its source.
+    A URI may stay only where it is no longer than one that can be fetched, and can hold no
+    credentials but in its path: no userinfo, no fragment, no parameter but those of renditions. Any
+    other is redacted, so is an id or a carried text that may hold such a URI, and then `redacted`
+    is true: such a reference is replayed from its source.
     The table's own column `data_id` is a key, and is never redacted.
     """
     body = {**_parsed(carried), "data_id": data_id, "uri": uri}
@@ -92,7 +93,7 @@ def _is_harmless(uri: str) -> bool:
 
     A grammar of what is harmless, not a list of what is not: what it does not know is refused.
     """
-    match = _URI.fullmatch(uri)
+    match = _URI.fullmatch(uri) if len(uri) <= uris.MAX_URI_CHARACTERS else None
     if match is None or not _HARMLESS_QUERY.fullmatch(match["query"] or ""):
         return False
     path = urllib.parse.unquote(match["path"])

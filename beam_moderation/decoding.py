@@ -4,6 +4,7 @@ Imports neither Beam nor a model's runtime, so that a process that only decodes 
 """
 
 import dataclasses
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -58,6 +59,23 @@ class Decoder(Protocol):
         Raises:
           ImageError: the bytes are not an image that can be judged; also while iterating.
         """
+
+
+class InTurns:
+    """A `Decoder` that at most `count` threads use at once, each for a whole image.
+
+    Where judges want large batches, many more threads wait for them than there are cores. What a
+    waiting thread holds are prepared frames, and nothing of the decoder's.
+    """
+
+    def __init__(self, decoder: Decoder, count: int) -> None:
+        self._decoder, self._turns = decoder, threading.Semaphore(count)
+
+    def __call__(self, data: bytes) -> tuple[Header, Iterator[PreparedFrame]]:
+        """The header and all frames; raises what the decoder does."""
+        with self._turns:
+            header, frames = self._decoder(data)
+            return header, iter(list(frames))
 
 
 def decode(data: bytes, decoding: Decoding) -> tuple[Header, Iterator[PreparedFrame]]:

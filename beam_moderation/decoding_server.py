@@ -6,7 +6,8 @@ the worker does, and kills the decoders that are left. They would end by themsel
 sees its connection close, one that decodes has an alarm set.
 
 The server is asked, over its standard input, for one thing at a time: with a connection it forks a
-decoder for it and answers its id; with an id it ends that decoder and answers its exit code. A
+decoder for it and answers its id, or why it cannot; with an id it ends that decoder and answers its
+exit code. A
 decoder takes images as pickled bytes and answers with a pickled `Header`, each `PreparedFrame` and
 None, or an error in the place of any of them.
 """
@@ -70,9 +71,7 @@ def _serve(control: socket.socket, job: Job) -> None:
             if not request:
                 return
             if connections:
-                process_id = _fork(connections[0], job)
-                decoders.add(process_id)
-                _send(control, process_id)
+                _send(control, _started(connections[0], job, decoders))
             else:
                 (process_id,) = PROCESS_ID.unpack(request)
                 decoders.remove(process_id)
@@ -80,6 +79,17 @@ def _serve(control: socket.socket, job: Job) -> None:
     finally:
         for process_id in decoders:
             _end(process_id)
+
+
+def _started(connection: int, job: Job, decoders: set[int]) -> int | str:
+    """The id of a new decoder, or why there is none."""
+    try:
+        process_id = _fork(connection, job)
+    except OSError as error:
+        os.close(connection)
+        return f"{type(error).__name__}: {error}"
+    decoders.add(process_id)
+    return process_id
 
 
 def _send(control: socket.socket, answer: object) -> None:

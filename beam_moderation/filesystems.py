@@ -6,10 +6,12 @@ here, and what the table does not name is refused.
 """
 
 import asyncio
+import concurrent.futures
 import dataclasses
 import errno
 import functools
 import os
+import re
 import stat
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -23,6 +25,15 @@ Read: TypeAlias = Callable[[str, int, guarded_http.Received], Awaitable[bytes]]
 
 Raises a FetchError, or whatever the filesystem raises.
 """
+
+_FILE_THREADS = 16
+"""That wait for local files, apart from all other waiting: a mount that hangs may take them all."""
+
+_ON_DISKS = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "tmpfs", "xfs", "zfs"}
+"""Linux's names for filesystems that wait for no other machine and no other process."""
+
+_OCTAL = re.compile(r"\\(\d{3})")
+"""How mountinfo writes a blank in the name of a folder."""
 
 EXTRAS: Mapping[str, str] = {"s3": "s3", "gs": "gs", "gcs": "gs", "abfs": "azure", "az": "azure"}
 """The schemes whose filesystems are extras of this package, and the extra's name."""
@@ -63,15 +74,22 @@ class LocalFiles:
     roots: Sequence[str]
 
     def open(self, _scheme: str, /) -> Read:
-        """The roots are resolved here, once."""
+        """The roots are resolved here, once.
+
+        A file that is in memory is read at once, for a hop to a thread costs more than that. But
+        only on disks of this machine: a mount that hangs is to hold up a thread, not all fetching.
+        """
         roots = [os.path.join(os.path.realpath(root), "") for root in self.roots]
+        quick = [root for root in roots if is_on_disks(root, _mounts())]
+        threads = concurrent.futures.ThreadPoolExecutor(_FILE_THREADS, "read-file")
 
         async def read(uri: str, max_bytes: int, received: guarded_http.Received) -> bytes:
             path = uris.parse_file_path(uri)
             try:
-                content = read_file(roots, path, max_bytes, blocking=False)
+                content = read_cached(quick, path, max_bytes)
             except BlockingIOError:
-                content = await asyncio.to_thread(read_file, roots, path, max_bytes)
+                loop = asyncio.get_running_loop()
+                content = await loop.run_in_executor(threads, read_file, roots, path, max_bytes)
             await received(len(content))
             return content
 
@@ -216,7 +234,61 @@ def _web(web: Web) -> dict[str, Source]:
     return {"https": web, "http": web}
 
 
-def read_file(roots: Sequence[str], path: str, max_bytes: int, *, blocking: bool = True) -> bytes:
+def _mounts() -> str:
+    """What is mounted where: proc(5), mountinfo. Empty where the system does not say."""
+    try:
+        with open("/proc/self/mountinfo") as mounts:
+            return mounts.read()
+    except OSError:
+        return ""
+
+
+def is_on_disks(root: str, mounts: str) -> bool:
+    """Whether a folder, and all that is mounted below it, is on disks of this machine.
+
+    Args:
+      root: a real path that ends in a slash.
+      mounts: the content of `/proc/self/mountinfo`.
+    """
+    kinds = {}
+    for line in mounts.splitlines():
+        place, _, kind = line.partition(" - ")
+        folder = _OCTAL.sub(lambda found: chr(int(found[1], 8)), place.split(" ")[4])
+        kinds[os.path.join(folder, "")] = kind.split(" ")[0]
+    above = max((folder for folder in kinds if root.startswith(folder)), key=len, default=None)
+    concerned = [kind for folder, kind in kinds.items() if folder.startswith(root)]
+    return above is not None and {kinds[above], *concerned} <= _ON_DISKS
+
+
+def read_cached(roots: Sequence[str], path: str, max_bytes: int) -> bytes:
+    """The bytes of a regular file that can be had with no waiting and no link on the way.
+
+    Args:
+      roots: as for `read_file`, on disks of this machine.
+      path: of the file.
+      max_bytes: of the file.
+
+    Raises:
+      FetchNotFound, FetchTooLarge: as `read_file`.
+      BlockingIOError: it cannot be had so, or the system cannot say: ask `read_file`.
+    """
+    root = next((root for root in roots if path.startswith(root)), None)
+    if root is None or ".." in path.split("/"):
+        raise BlockingIOError(errno.EAGAIN, "not known to be on a disk")
+    try:
+        file = _open_below(root, path[len(root) :], path)
+    except (OSError, errors.FetchNotFound) as error:
+        raise BlockingIOError(errno.EAGAIN, "a link, or nothing") from error
+    try:
+        size = _regular_size(file, path, max_bytes)
+        if not _is_cached(file, size):
+            raise BlockingIOError(errno.EAGAIN, "not in memory")
+        return _read(file, size)
+    finally:
+        os.close(file)
+
+
+def read_file(roots: Sequence[str], path: str, max_bytes: int) -> bytes:
     """The bytes of a regular file below one of `roots`, each a real path that ends in a slash.
 
     The path is resolved, compared, and then walked without following any link, so that a link made
@@ -226,14 +298,11 @@ def read_file(roots: Sequence[str], path: str, max_bytes: int, *, blocking: bool
       roots: the folders.
       path: of the file, absolute.
       max_bytes: of the file.
-      blocking: whether to wait for a disk; a hop to a thread costs more than reading a photo that
-        is in memory.
 
     Raises:
       SchemeRefused: the file is below none of the roots.
       FetchNotFound: there is no file, or something that is not a regular file.
       FetchTooLarge: it has more than `max_bytes`.
-      BlockingIOError: it is not in memory, or the system cannot say, and `blocking` is false.
       OSError: it cannot be read.
     """
     real = os.path.realpath(path)
@@ -242,10 +311,7 @@ def read_file(roots: Sequence[str], path: str, max_bytes: int, *, blocking: bool
         raise errors.SchemeRefused(f"below no allowed folder: {uris.printable(path)}")
     file = _open_below(root, real[len(root) :], path)
     try:
-        size = _regular_size(file, path, max_bytes)
-        if not blocking and not _is_cached(file, size):
-            raise BlockingIOError(errno.EAGAIN, "not in memory")
-        return _read(file, size)
+        return _read(file, _regular_size(file, path, max_bytes))
     finally:
         os.close(file)
 

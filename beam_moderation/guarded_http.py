@@ -6,10 +6,12 @@ it holds for every hop of a redirect, every answer of DNS and every spelling of 
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import socket
 import ssl
 import urllib.parse
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -28,6 +30,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _NAME_LOOKUPS = 64
 """Threads for DNS: a name whose servers do not answer holds one for as long as libc tries."""
+
+_LOOKUPS_A_DOMAIN = 8
+"""A domain whose servers do not answer leaves threads for others, however many names it has."""
 
 _STREAM_BUFFER_BYTES = 2**17
 """What a connection holds back before its reading is paused; 2**16 pauses it twice
@@ -48,14 +53,15 @@ class ThreadedResolver(aiohttp.abc.AbstractResolver):
 
     def __init__(self) -> None:
         self._threads = concurrent.futures.ThreadPoolExecutor(_NAME_LOOKUPS, "resolve")
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Semaphore] = (
+            weakref.WeakValueDictionary()
+        )
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[aiohttp.abc.ResolveResult]:
         """Every address of `host`; they are checked when they are dialled."""
-        answers = await asyncio.get_running_loop().run_in_executor(
-            self._threads, socket.getaddrinfo, host, port, family, socket.SOCK_STREAM
-        )
+        answers = await self._look_up(host, port, family)
         return [
             aiohttp.abc.ResolveResult(
                 hostname=host,
@@ -67,6 +73,21 @@ class ThreadedResolver(aiohttp.abc.AbstractResolver):
             )
             for kind, _, protocol, _, address in answers
         ]
+
+    async def _look_up(self, host: str, port: int, family: int) -> list[Any]:
+        """Takes one of the domain's turns for as long as the thread takes, whoever still waits."""
+        domain = ".".join(host.split(".")[-2:])
+        turns = self._turns.setdefault(domain, asyncio.Semaphore(_LOOKUPS_A_DOMAIN))
+        await turns.acquire()
+        loop = asyncio.get_running_loop()
+        looking = self._threads.submit(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+
+        def release(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may have ended before
+                loop.call_soon_threadsafe(turns.release)
+
+        looking.add_done_callback(release)
+        return await asyncio.wrap_future(looking)
 
     async def close(self) -> None:
         """Lets the threads go; one that still waits for an answer ends by itself."""

@@ -24,7 +24,7 @@ DEADLINE_S = 5.0
 """The slowest of 10,710 hostile files took 2.7 s to decode on two loaded cores."""
 
 BASE_BYTES = 256 * 2**20
-"""What a decoder may take beside its pixels: the file's bytes three times, and its own code's."""
+"""What a decoder may take beside its pixels and the file's bytes: its own code's."""
 
 _BOOT = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
@@ -47,8 +47,10 @@ class IsolatedDecoder:
         name must be importable; and their modules are imported by a process that forks, so they
         must not start threads when they are imported.
       deadline_s: how long the header or a frame may take.
+      max_bytes: the size of the largest file.
       memory_bytes: what a decoding process may take beside what its code takes (on Linux); by
-        default `images.BYTES_PER_PIXEL` for each of `max_pixels`, and `BASE_BYTES`.
+        default `images.BYTES_PER_PIXEL` for each of `max_pixels`, three times `max_bytes`, and
+        `BASE_BYTES`.
 
     Raises:
       ConfigurationError: this platform cannot fork.
@@ -59,12 +61,14 @@ class IsolatedDecoder:
         decoding: Decoding,
         *,
         deadline_s: float = DEADLINE_S,
+        max_bytes: int = 20_000_000,
         memory_bytes: int | None = None,
     ) -> None:
         if not hasattr(os, "fork"):
             raise errors.ConfigurationError("isolation needs a platform that can fork")
         pixels_bytes = images.BYTES_PER_PIXEL * decoding.limits.max_pixels
-        self._job = Job(decoding, deadline_s, memory_bytes or pixels_bytes + BASE_BYTES)
+        needed = pixels_bytes + 3 * max_bytes + BASE_BYTES
+        self._job = Job(decoding, deadline_s, memory_bytes or needed)
         self._idle: list[_Process] = []
         self._server: _Server | None = None
         self._starting = threading.Lock()
@@ -102,11 +106,23 @@ class IsolatedDecoder:
         with contextlib.suppress(IndexError):
             while True:
                 yield self._idle.pop()
-        yield self._running_server().fork()
+        yield self._new_process()
 
-    def _running_server(self) -> "_Server":
+    def _new_process(self) -> "_Process":
+        """A process of the server that there is, or of one in its place where that has ended."""
+        server = self._running_server(None)
+        try:
+            return server.fork()
+        except (EOFError, OSError):
+            server = self._running_server(server)
+        try:
+            return server.fork()
+        except (EOFError, OSError) as error:
+            raise errors.ConfigurationError(_cannot(f"{type(error).__name__}: {error}")) from error
+
+    def _running_server(self, ended: "_Server | None") -> "_Server":
         with self._starting:
-            if self._server is None or not self._server.is_alive():
+            if self._server is ended or self._server is None or not self._server.is_alive():
                 self._server = _Server(self._job)
             return self._server
 
@@ -198,6 +214,12 @@ class _Server:
         return self._process.poll() is None
 
     def fork(self) -> _Process:
+        """A new process.
+
+        Raises:
+          ConfigurationError: the system gives none.
+          EOFError, OSError: this server has ended.
+        """
         ours, theirs = socket.socketpair()
         ours.settimeout(self._deadline_s)
         with ours, theirs:
@@ -218,7 +240,10 @@ class _Server:
         descriptors = [connection.fileno() for connection in connections]
         with self._asking:
             socket.send_fds(self._control, [PROCESS_ID.pack(process_id)], descriptors)
-            return int(pickle.load(self._answers))  # noqa: S301
+            answer = pickle.load(self._answers)  # noqa: S301
+        if isinstance(answer, str):
+            raise errors.ConfigurationError(_cannot(answer))
+        return int(answer)
 
 
 def _stop(process: "subprocess.Popen[bytes]", control: socket.socket, answers: IO[bytes]) -> None:

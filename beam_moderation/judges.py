@@ -4,6 +4,8 @@ A judge works in two steps, so that decoding may happen in another thread or ano
 judging, and so that only what the judge needs of a frame travels between them.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -14,6 +16,12 @@ if TYPE_CHECKING:  # records bring Beam, which a process that only decodes does 
 
 Preparation = Callable[[Image.Image], Any]
 """Turns a frame (RGB, upright, of any size) into what `Judge.judge` takes; picklable, stateless."""
+
+
+def fingerprint(*options: Any) -> str:
+    """Eight hexadecimal digits that change with the options; for a provider's version."""
+    content = json.dumps(options, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
 class SceneFindings(NamedTuple):

@@ -35,15 +35,36 @@ class Panel:
             try:
                 answer = ask(frame)
             except Exception as error:
-                raise errors.JudgeError(f"{member.provider}: {type(error).__name__}") from error
+                raise errors.JudgeError(f"{member.provider}: {_reason(error)}") from error
+            _check_complete(member, answer)
             findings += [Finding(member.provider, scene) for scene in answer]
         return findings
 
 
+def _reason(error: Exception) -> str:
+    """Of errors that are not ours only the class: their text may hold what an image says."""
+    return str(error) if isinstance(error, errors.JudgeError) else type(error).__name__
+
+
 def _ask(member: judges.Judge) -> Callable[[Any], Sequence[judges.SceneFindings]]:
     if member.max_batch == 1:
-        return lambda frame: member.judge([frame])[0]
+        return lambda frame: _answers(member.judge, [frame])[0]
     return Batches(member.judge, member.max_batch)
+
+
+def _answers(judge: Callable[[Sequence[Any]], Sequence[Any]], frames: Sequence[Any]) -> list[Any]:
+    """One answer for each frame, in their order."""
+    answers = list(judge(frames))
+    if len(answers) != len(frames):
+        raise errors.JudgeError(f"{len(answers)} answers for {len(frames)} frames")
+    return answers
+
+
+def _check_complete(member: judges.Judge, answer: Sequence[judges.SceneFindings]) -> None:
+    """Refuses a frame of which a scene was left out: it would pass with nobody having looked."""
+    judged = {found.scene for found in answer if found.findings}
+    if judged != set(member.labels) or not all(found.findings for found in answer):
+        raise errors.JudgeError(f"{member.provider} did not judge all of {sorted(member.labels)}")
 
 
 class Batches:
@@ -66,10 +87,12 @@ class Batches:
         with self._changed:
             self._waiting.append((frame, answer))
         while batch := self._turn(answer):
-            self._answer(batch)
-            with self._changed:
-                self._at_work = False
-                self._changed.notify_all()
+            try:
+                self._answer(batch)
+            finally:
+                with self._changed:
+                    self._at_work = False
+                    self._changed.notify_all()
         return answer.result()
 
     def _turn(self, answer: "Future[Any]") -> Sequence[tuple[Any, "Future[Any]"]]:
@@ -84,8 +107,8 @@ class Batches:
 
     def _answer(self, batch: Sequence[tuple[Any, Future[Any]]]) -> None:
         try:
-            answers = self._judge([frame for frame, _ in batch])
-        except Exception as error:  # noqa: BLE001
+            answers = _answers(self._judge, [frame for frame, _ in batch])
+        except BaseException as error:  # noqa: BLE001 - every thread of the batch waits for an end
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
                 return

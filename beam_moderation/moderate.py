@@ -44,9 +44,11 @@ class _ModelJob:
 
     def make_decoder(self) -> decoding.Decoder:
         how = decoding.Decoding.for_judges(self.judges, self.limits, self.sampling)
+        decoder: decoding.Decoder = functools.partial(decoding.decode, decoding=how)
         if self.isolate:
-            return isolation.IsolatedDecoder(how)
-        return functools.partial(decoding.decode, decoding=how)
+            decoder = isolation.IsolatedDecoder(how, max_bytes=self.fetcher.limits.max_bytes)
+        batched = any(judge.max_batch > 1 for judge in self.judges)
+        return decoding.InTurns(decoder, worker.cores()) if batched else decoder
 
     def make_worker(self) -> worker.Worker:
         examiner = examination.Examiner(

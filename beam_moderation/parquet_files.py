@@ -1,6 +1,7 @@
 """Parquet files by fsspec URL: which there are, their row groups, their columns."""
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,10 @@ import pyarrow.parquet as pq
 from beam_moderation import errors
 
 StorageOptions = Mapping[str, Any]
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#@]*:[^/?#]*@")
+_WEB_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
+_WEB_URL = re.compile(r"https?://[^\s'\"]+", re.IGNORECASE)
 
 
 class File(pq.ParquetFile):
@@ -30,6 +35,28 @@ class RowGroup(NamedTuple):
     rows: int
 
 
+def shown(url: str) -> str:
+    """A file's URL for people and for tables, the same whoever signed it: without credentials.
+
+    A web URL's query and fragment are left out too; of other filesystems they are names.
+    """
+    if not _WEB_URL.search(url):
+        return _CREDENTIALS.sub("", url)
+    return re.split("[?#]", _WEB_USERINFO.sub("", url))[0]
+
+
+def reason(error: Exception) -> str:
+    """An error's text in one line; of web URLs in it, what `shown` leaves of them."""
+    text = _WEB_URL.sub(lambda found: shown(found[0]), str(error))
+    return " ".join(text.split())
+
+
+def _cannot(do: str, url: str, error: Exception) -> errors.ConfigurationError:
+    """A filesystem's error; its text may hold the URL as it was asked for."""
+    why = reason(error).replace(url, shown(url)) or type(error).__name__
+    return errors.ConfigurationError(f"cannot {do} {shown(url)}: {why}")
+
+
 def list_files(pattern: str, storage_options: StorageOptions) -> list[str]:
     """The files that an fsspec URL, a glob or a folder names, as full URLs, sorted.
 
@@ -41,10 +68,10 @@ def list_files(pattern: str, storage_options: StorageOptions) -> list[str]:
     try:
         fs, path = fsspec.core.url_to_fs(pattern, **storage_options)
         paths = _list(fs, path)
-    except (OSError, ValueError, ImportError) as error:
-        raise errors.ConfigurationError(f"cannot list {pattern}: {error}") from error
+    except Exception as error:  # of a cloud's library it may be anything
+        raise _cannot("list", pattern, error) from error
     if not paths:
-        raise errors.ConfigurationError(f"no file matches {pattern}")
+        raise errors.ConfigurationError(f"no file matches {shown(pattern)}")
     return sorted(fs.unstrip_protocol(path) for path in paths)
 
 
@@ -67,8 +94,8 @@ def opened(file: str, storage_options: StorageOptions) -> Iterator[File]:
         try:
             stream = stack.enter_context(fsspec.open(file, "rb", **storage_options))
             parquet = File(file, stream)
-        except (OSError, pa.ArrowInvalid, ImportError) as error:
-            raise errors.ConfigurationError(f"cannot read {file}: {error}") from error
+        except Exception as error:
+            raise _cannot("read", file, error) from error
         yield parquet
 
 
@@ -94,7 +121,7 @@ def check_columns(file: str, names: Iterable[str], storage_options: StorageOptio
         for name in names:
             if name not in present:
                 raise errors.ConfigurationError(
-                    f"{file} has no column '{name}'; it has {', '.join(present)}"
+                    f"{shown(file)} has no column '{name}'; it has {', '.join(present)}"
                 )
         return int(parquet.metadata.num_rows)
 
@@ -112,6 +139,5 @@ def iterate(
         yield from parquet.iter_batches(
             batch_size, row_groups=[group], columns=present, use_threads=False
         )
-    except (OSError, pa.ArrowException) as error:
-        found = " ".join(str(error).split())
-        raise errors.ConfigurationError(f"cannot read {parquet.url}: {found}") from error
+    except Exception as error:
+        raise _cannot("read", parquet.url, error) from error

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_moderation import dead_letters, errors, records
+from beam_moderation import dead_letters, errors, parquet_files, records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,15 @@ class _Problem(NamedTuple):
     code: str
     message: str
 
+
+MAX_TEXT_BYTES = 2**20
+"""Of an id or a URI: far more than any that leads somewhere, and a cell that tables can show."""
+
+_MOST_TEXT_BYTES = 2**28
+"""Of the texts of some rows, worked on together: an Arrow array has at most 2**31 bytes, and JSON
+may take six for one."""
+
+_MOST_CONTENT_BYTES = 2**31 - 2**20
 
 _TICKS_A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
@@ -61,11 +70,55 @@ def to_batches(
 ) -> Iterator[records.ReferenceBatch]:
     """Cuts some rows of a file into batches; rows that cannot be used are their dead letters.
 
+    A batch is smaller where its rows are so large that Arrow cannot hold `batch_size` of them.
+
     Args:
+      file: its URL; what rows say of their source has no credentials of it.
       first_row: the number, in the file, of the first row.
       taken: the numbers of the rows whose id an earlier row has.
       run_id: what dead letters carry.
     """
+    name = parquet_files.shown(file)
+    for number, part in _bounded(rows, first_row, columns):
+        yield from _cut(part, name, number, columns, taken, batch_size, run_id)
+
+
+def _bounded(
+    rows: pa.RecordBatch, first_row: int, columns: Columns
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows in slices that Arrow can hold, with the number of the first row of each."""
+    if rows.num_rows <= 1 or _is_bounded(rows, columns):
+        yield first_row, rows
+        return
+    half = rows.num_rows // 2
+    yield from _bounded(rows.slice(0, half), first_row, columns)
+    yield from _bounded(rows.slice(half), first_row + half, columns)
+
+
+def _is_bounded(rows: pa.RecordBatch, columns: Columns) -> bool:
+    sizes = {name: _bytes(rows.column(name)) for name in rows.schema.names}
+    content_bytes = sizes.pop(columns.content, 0) if columns.content else 0
+    return content_bytes <= _MOST_CONTENT_BYTES and sum(sizes.values()) <= _MOST_TEXT_BYTES
+
+
+def _bytes(column: pa.Array) -> int:
+    """The bytes of a column as it is without a dictionary, which would hide how often each is."""
+    kind = column.type
+    if not pa.types.is_dictionary(kind) or pa.types.is_primitive(kind.value_type):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary)
+    return pc.sum(lengths.take(column.indices)).as_py() or 0
+
+
+def _cut(
+    rows: pa.RecordBatch,
+    file: str,
+    first_row: int,
+    columns: Columns,
+    taken: frozenset[int],
+    batch_size: int,
+    run_id: str,
+) -> Iterator[records.ReferenceBatch]:
     cells, problems = _read(rows, file, first_row, columns)
     for number in taken.intersection(range(first_row, first_row + rows.num_rows)):
         problems.setdefault(number - first_row, _DUPLICATE)
@@ -179,8 +232,19 @@ def _texts(
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        return _valid_texts(column, str(name), problems)
-    return column.cast(pa.string())
+        column = _valid_texts(column, str(name), problems)
+    return _short_texts(column.cast(pa.string()), str(name), problems)
+
+
+def _short_texts(texts: pa.Array, name: str, problems: dict[int, _Problem]) -> pa.Array:
+    """The texts that are no longer than a cell should be; the others are problems."""
+    too_long = pc.greater(pc.binary_length(texts), MAX_TEXT_BYTES).fill_null(False)
+    if not too_long.true_count:
+        return texts
+    problem = _Problem("text-too-long", f"column {name} has more than {MAX_TEXT_BYTES} bytes")
+    for index in np.flatnonzero(too_long):
+        problems.setdefault(int(index), problem)
+    return pc.if_else(too_long, None, texts)
 
 
 def _valid_texts(column: pa.Array, name: str, problems: dict[int, _Problem]) -> pa.Array:

@@ -9,9 +9,12 @@ _staging/<batch>-<attempt>/…                        rows that are not committe
 ```
 
 A batch is written to `_staging`, committed by the appearance of its commit file, and only then
-moved to where readers look, so readers see all of a batch or nothing, and a batch that was killed
-half-way is either finished from its commit file or done again. Of several attempts at one batch the
-first to commit wins.
+moved to where readers look, one file after the other. So readers see nothing of a batch that may be
+done again, and a batch that was killed half-way is either finished from its commit file or done
+again. Of several attempts at one batch the first to commit wins. What is committed is on the disk.
+
+Whoever deletes published files, those of old partitions say, leaves the commit: the batch is done,
+and its rows are no more.
 
 `dt` is the UTC date of the reference's event time, `__HIVE_DEFAULT_PARTITION__` (Hive's null) where
 it has none: a date of processing would put a batch that is done again into two places.
@@ -20,10 +23,9 @@ it has none: a date of processing would put a batch that is done again into two 
 import contextlib
 import dataclasses
 import json
-import os
 import posixpath
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -32,7 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from beam_moderation import errors, records
+from beam_moderation import durable_files, errors, records
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 """Hive's name for the partition of rows whose column is null."""
@@ -91,7 +93,7 @@ class Tables:
           ConfigurationError: it cannot be made.
         """
         try:
-            self._fs.makedirs(self._path("_batches"), exist_ok=True)
+            durable_files.make_folder(self._fs, self._path("_batches"))
         except OSError as error:
             raise errors.ConfigurationError(f"cannot write to {self.url}: {error}") from error
 
@@ -102,12 +104,22 @@ class Tables:
         return commit
 
     def commit(self, batch_id: str) -> Commit | None:
-        """The commit of a batch, None where there is none."""
+        """The commit of a batch, None where there is none, or none that was written whole."""
         try:
-            content = self._fs.cat_file(self._path("_batches", f"{batch_id}.json"))
-        except FileNotFoundError:
+            content = self._fs.cat_file(self._commit_path(batch_id))
+            return Commit(**json.loads(content))
+        except (FileNotFoundError, ValueError):
             return None
-        return Commit(**json.loads(content))
+
+    def commits(self, batch_ids: Iterable[str]) -> Iterator[Commit]:
+        """The commits of many batches, which an object store is asked for at once."""
+        paths = [self._commit_path(batch_id) for batch_id in batch_ids]
+        for content in self._fs.cat_ranges(paths, None, None, on_error="return"):
+            with contextlib.suppress(ValueError, TypeError):  # an error, or one not written whole
+                yield Commit(**json.loads(content))
+
+    def _commit_path(self, batch_id: str) -> str:
+        return self._path("_batches", f"{batch_id}.json")
 
     def batch_ids(self) -> set[str]:
         """The ids of all committed batches."""
@@ -120,11 +132,12 @@ class Tables:
         return {posixpath.basename(n).removesuffix(".json") for n in names if n.endswith(".json")}
 
     def read(self, commit: Commit) -> records.OutcomeBatch:
-        """The rows of a committed batch."""
+        """The rows of a committed batch, but those whose files were removed since."""
         self._publish(commit)
         parts: dict[str, list[pa.Table]] = {name: [] for name in records.TABLES}
         for path in commit.files:
-            parts[path.partition("/")[0]].append(self._read_file(path))
+            with contextlib.suppress(FileNotFoundError):
+                parts[path.partition("/")[0]].append(self._read_file(path))
         batches = {}
         for name, record in records.TABLES.items():
             empty = records.to_arrow([], record)
@@ -151,7 +164,7 @@ class Tables:
         try:
             for (_, rows), staged in zip(files_of(outcome), commit.files.values(), strict=True):
                 self._write_file(staged, rows)
-            self._create(f"_batches/{outcome.id}.json", commit)
+            self._create(commit)
         except (FileExistsError, FileNotFoundError):  # a faster one, which discards what is staged
             self._remove(staging)
             return self._winner(outcome.id)
@@ -176,34 +189,32 @@ class Tables:
 
     def _write_file(self, path: str, rows: pa.RecordBatch) -> None:
         self._fs.makedirs(posixpath.dirname(self._path(path)), exist_ok=True)
-        with self._fs.open(self._path(path), "wb") as file:
-            pq.write_table(pa.Table.from_batches([rows]), file, compression="zstd")
+        content = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_batches([rows]), content, compression="zstd")
+        durable_files.write(self._fs, self._path(path), content.getvalue().to_pybytes())
 
-    def _create(self, path: str, commit: Commit) -> None:
+    def _create(self, commit: Commit) -> None:
         """Makes the commit file at once and whole; FileExistsError if there is one already."""
-        content = json.dumps(dataclasses.asdict(commit)).encode()
-        self._fs.makedirs(posixpath.dirname(self._path(path)), exist_ok=True)
-        if "file" in self._protocols():
-            _create_local(self._path(path), content)
-        else:
-            self._fs.pipe_file(self._path(path), content, mode="create")
-
-    def _protocols(self) -> tuple[str, ...]:
-        protocol = self._fs.protocol
-        return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+        path, content = self._commit_path(commit.batch_id), json.dumps(dataclasses.asdict(commit))
+        self._fs.makedirs(posixpath.dirname(path), exist_ok=True)
+        if durable_files.create(self._fs, path, content.encode()):
+            return
+        if self.commit(commit.batch_id):
+            raise FileExistsError(path)
+        durable_files.write(self._fs, path, content.encode())  # the one that is there is damaged
 
     def _publish(self, commit: Commit) -> None:
-        """Moves what is still staged to where readers look."""
+        """Moves what is still staged to where readers look.
+
+        What is neither staged nor there was published and then removed, by whoever owns the tables.
+        """
         for path, staged in commit.files.items():
             target = self._path(path)
-            if self._fs.exists(target):
+            if self._fs.exists(target) or not self._fs.exists(self._path(staged)):
                 continue
             self._fs.makedirs(posixpath.dirname(target), exist_ok=True)
-            try:
+            with contextlib.suppress(FileNotFoundError):  # another attempt is faster
                 self._fs.mv(self._path(staged), target)
-            except FileNotFoundError:
-                if not self._fs.exists(target):
-                    raise
         for staged in list(commit.files.values())[:1]:
             self._remove(posixpath.dirname(staged))
 
@@ -216,17 +227,6 @@ class Tables:
     def _remove(self, folder: str) -> None:
         with contextlib.suppress(OSError):  # another attempt may be removing it too
             self._fs.rm(self._path(folder), recursive=True)
-
-
-def _create_local(path: str, content: bytes) -> None:
-    """Writes a file and links it into place: whole or not at all, and never over another."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    with open(temporary, "xb") as file:
-        file.write(content)
-    try:
-        os.link(temporary, path)
-    finally:
-        os.unlink(temporary)
 
 
 def files_of(outcome: records.OutcomeBatch) -> Iterator[tuple[str, pa.RecordBatch]]:

@@ -21,7 +21,12 @@ Examine: TypeAlias = Callable[[records.ImageReference, bytes], examination.Exami
 def default_threads(members: Sequence[judges.Judge]) -> int:
     """A thread a core; where judges want batches, enough more to fill two of the largest."""
     largest = max(member.max_batch for member in members)
-    return (os.cpu_count() or 1) + (2 * largest if largest > 1 else 0)
+    return cores() + (2 * largest if largest > 1 else 0)
+
+
+def cores() -> int:
+    """How many threads can work at once."""
+    return os.cpu_count() or 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Worker:
 
         The future raises what is no fault of an image: a `ConfigurationError`.
         """
-        work = _Work(batch, outcome_id, self._threads, self._fetcher, self._judge)
+        work = _Work(batch, outcome_id, self._threads, self._fetcher, self._judge, self._run_id)
         for _ in range(self._threads):
             self._pool.submit(work.share)
         return work.done
@@ -87,8 +92,10 @@ class _Work:
         threads: int,
         fetcher: fetch.Fetcher,
         judge: Callable[[records.ImageReference, bytes | errors.ModerationError], Result],
+        run_id: str,
     ) -> None:
         self._batch, self._outcome_id, self._judge = batch, outcome_id, judge
+        self._run_id = run_id
         self._references = list(batch)
         self._arrivals = fetcher.ahead(enumerate(self._references))
         self._results: dict[int, Result] = {}
@@ -101,7 +108,7 @@ class _Work:
             for index, data in self._arrivals:
                 self._results[index] = self._judge(self._references[index], data)
             if self._is_last():
-                done = gather(self._batch, self._outcome_id, self._results)
+                done = gather(self._batch, self._outcome_id, self._results, self._run_id)
                 fetch_ms = self._arrivals.fetch_ms
                 self.done.set_result(dataclasses.replace(done, fetch_ms=fetch_ms))
         except BaseException as error:  # noqa: BLE001
@@ -119,16 +126,19 @@ class _Work:
             return self._sharing == 0
 
 
-def gather(batch: records.ReferenceBatch, outcome_id: str, results: Mapping[int, Result]) -> Done:
-    """The rows of a batch in the order of its references."""
+def gather(
+    batch: records.ReferenceBatch, outcome_id: str, results: Mapping[int, Result], run_id: str
+) -> Done:
+    """The rows of a batch in the order of its references, all of one run."""
     in_order = [results[index] for index in range(batch.references.num_rows)]
     examined = [result for result in in_order if isinstance(result, examination.Examined)]
     failed = [result for result in in_order if isinstance(result, records.DeadLetter)]
+    unread = records.from_arrow(batch.dead_letters, records.DeadLetter)
     outcome = records.OutcomeBatch.of(
         outcome_id,
         [row for result in examined for row in result.scenes],
         [result.image for result in examined],
-        [*records.from_arrow(batch.dead_letters, records.DeadLetter), *failed],
+        [*(letter._replace(run_id=run_id) for letter in unread), *failed],
     )
     return Done(
         outcome,

@@ -34,11 +34,12 @@ def sweep(paths, max_pixels, timeout_s=240):
     return {found["path"]: found for found in map(json.loads, answer.stdout.splitlines())}
 
 
-def limit_memory(limits, largest):
-    """Lets the process have, beside what it has, what is documented for one thread."""
+def limit_memory(limits, largest, threads=1, held_bytes=0):
+    """Lets the process have, beside what it has, what is documented for so many threads."""
     status = pathlib.Path("/proc/self/status").read_text()
     held = int(status.split("VmSize:")[1].split()[0]) << 10
-    most = limits.max_pixels * images.BYTES_PER_PIXEL + 3 * largest + _SLACK_BYTES
+    each = limits.max_pixels * images.BYTES_PER_PIXEL + 3 * largest
+    most = threads * each + held_bytes + _SLACK_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (held + most, held + most))
 
 

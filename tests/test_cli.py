@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from brightness import picture
+from PIL import Image
 
-from beam_moderation import cli
+from beam_moderation import cli, tables
 
 PROGRAM = [sys.executable, "-c", "from beam_moderation import cli; cli.main()"]
 
@@ -99,8 +100,13 @@ def test_a_users_mistake_is_one_line_and_2(monkeypatch, capsys, sample, change, 
 
 @pytest.mark.parametrize(
     "policy",
-    ["scenes: {pron: {normal: pass}}", "scenes: {qrcode: {qrcode: {review: 7}}}", "scenes: ["],
-    ids=["unknown scene", "threshold", "syntax"],
+    [
+        "scenes: {pron: {normal: pass}}",
+        "scenes: {qrcode: {qrcode: {review: 7}}}",
+        "scenes: [",
+        "\nscenes: {qrcode: {normal: 2026-99-99}}",
+    ],
+    ids=["unknown scene", "threshold", "syntax", "no date"],
 )
 def test_a_broken_policy_is_one_line_and_2(monkeypatch, capsys, sample, policy):
     (sample / "p.yaml").write_text(policy)
@@ -146,6 +152,30 @@ def test_an_early_ctrl_c_is_one_line_and_130(sample, after_s):
     if after_s > 0.2:  # before that Python itself is starting
         assert process.returncode == 130
         assert "Traceback" not in err
+
+
+class NoCredentialsError(Exception):
+    """As a cloud's library has it: no error of the system."""
+
+
+@pytest.mark.parametrize("level", ["CRITICAL", "DEBUG"])
+def test_an_error_that_nobody_expected_is_one_line_and_2(monkeypatch, capfd, sample, level):
+    def fail(*_, **__):
+        raise NoCredentialsError("Unable to locate\ncredentials of 'http://h/r?sig=testsecret'")
+
+    monkeypatch.setenv("LOG_LEVEL", level)
+    monkeypatch.setattr(tables.Tables, "create", fail)
+    assert run(monkeypatch, *backfill(sample)) == 2
+    printed = capfd.readouterr().err
+    line = "error: NoCredentialsError: Unable to locate credentials of 'http://h/r'"
+    assert line in printed.splitlines()
+    assert ("Traceback" in printed) == (level == "DEBUG")
+
+
+def test_a_level_of_logs_that_there_is_not_is_one_line_and_2(monkeypatch, capsys, sample):
+    monkeypatch.setenv("LOG_LEVEL", "x")
+    assert run(monkeypatch, *backfill(sample)) == 2
+    assert capsys.readouterr().err.startswith("error: LOG_LEVEL is DEBUG, INFO,")
 
 
 @pytest.mark.parametrize("wrong", [["--interval", "0"], ["--local-root", "nosuch"]])
@@ -199,33 +229,62 @@ def test_ctrl_c_leaves_finished_batches_and_says_how_to_go_on(tmp_path):
     assert 3 <= committed(tmp_path) < 500
 
 
+ENDS = ["still.png", "frames.webp", "image-broken", "format-unsupported", "fetch-not-found"]
+"""What becomes of a reference, by its number: judged under that name, or a dead letter's code."""
+
+
+def mixed(folder, count):
+    """References to pictures, animations, broken and missing images, in turn."""
+    frames = [Image.new("RGB", (300, 300), (grey, 0, 0)) for grey in range(0, 240, 40)]
+    frames[0].save(folder / "frames.webp", save_all=True, append_images=frames[1:])
+    (folder / "still.png").write_bytes(picture(40, (600, 600)))
+    (folder / "image-broken").write_bytes(picture(40, (600, 600), "JPEG")[:-300])
+    (folder / "format-unsupported").write_text("<html>")
+    ids, uris = [f"{n}" for n in range(count)], [ENDS[n % len(ENDS)] for n in range(count)]
+    pq.write_table(pa.table({"data_id": ids, "uri": uris}), folder / "references.parquet")
+
+
+def moments(folder):
+    """Before the first batch, while one is staged, and behind a random number of commits."""
+    out = folder / "out"
+    yield (out / "_batches").exists
+    yield lambda: list(out.glob("_staging/*"))
+    for _ in range(2):
+        wanted = committed(folder) + 1 + os.urandom(1)[0] % 6
+        yield lambda wanted=wanted: committed(folder) >= wanted
+
+
+def kill_at(folder, moment):
+    """Kills a backfill a random fraction of a second behind a moment."""
+    process = start(folder)
+    while not moment():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    time.sleep(os.urandom(1)[0] / 1000)
+    process.kill()
+    process.communicate()
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("round_", range(3))
 def test_a_backfill_killed_at_random_and_restarted_is_whole_and_nothing_doubles(tmp_path, round_):
-    many(tmp_path, 240)
-    kills = 0
-    while True:
-        process = start(tmp_path)
-        before = committed(tmp_path)
-        if kills < 3:
-            wait_for_batches(tmp_path, process, before + 1 + os.urandom(1)[0] % 6)
-            process.kill()
-            kills += 1
-            process.communicate()
-            continue
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        break
-    kept = int(out.split("dead letters · ")[1].split(" were there")[0].replace(",", ""))
+    mixed(tmp_path, 240)
+    for moment in moments(tmp_path):
+        kill_at(tmp_path, moment)
+    before = committed(tmp_path)
+    process = start(tmp_path)
+    printed, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    kept = int(printed.split(" were there")[0].rpartition(" · ")[2])
     assert kept == before * 8
-    tables = tmp_path / "out"
-    images = duckdb.sql(
-        "select count(*), count(distinct data_id), count(distinct run_id) "
-        f"from '{tables}/images/**/*.parquet'"
-    )
-    assert images.fetchall()[0] == (240, 240, 4)
-    scenes = duckdb.sql(
-        f"select count(*), count(distinct data_id) from '{tables}/scenes/**/*.parquet'"
-    )
-    assert scenes.fetchall()[0] == (240, 240)
-    assert not list(tables.glob("dead_letters/**/*.parquet"))
+    out = tmp_path / "out"
+    judged = [n for n in range(240) if "." in ENDS[n % 5]]
+    for table in ("images", "scenes"):
+        found = duckdb.sql(f"select data_id from '{out}/{table}/**/*.parquet'").fetchall()
+        assert sorted(int(key) for (key,) in found) == judged
+    dead = duckdb.sql(f"select data_id, code from '{out}/dead_letters/**/*.parquet'").fetchall()
+    assert sorted((int(key), code) for key, code in dead) == [
+        (n, ENDS[n % 5]) for n in range(240) if n not in judged
+    ]
+    runs = duckdb.sql(f"select count(distinct run_id) from '{out}/images/**/*.parquet'")
+    assert runs.fetchall()[0][0] >= 3

@@ -1,14 +1,21 @@
 """Every reference ends exactly once, whatever it leads to and whatever stands beside it."""
 
 import functools
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
 
+import apache_beam as beam
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import web
+from apache_beam.metrics.metric import MetricsFilter
 from brightness import BRIGHT, Brightness, picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import beam_moderation as bm
 from beam_moderation import (
     addresses,
     decoding,
@@ -52,9 +59,26 @@ OUTCOMES = {
 """Every kind of reference, and what may become of it: a machine under load may time out early."""
 
 
+class Place(NamedTuple):
+    """What fetches and judges, and the URI or the content of each kind of reference."""
+
+    fetcher: fetch.Fetcher
+    worker: worker.Worker
+    uris: Mapping[str, str]
+    contents: Mapping[str, bytes]
+
+    def rows(self, kinds):
+        """References of these kinds, whose ids are their numbers."""
+        ids = [None if kind == "no id" else f"{n}" for n, kind in enumerate(kinds)]
+        return {
+            "data_id": ids,
+            "uri": pa.array([self.uris.get(kind) for kind in kinds], pa.string()),
+            "content": pa.array([self.contents.get(kind) for kind in kinds], pa.binary()),
+        }
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """The worker, and the URI or the content of each kind."""
     folder = tmp_path_factory.mktemp("images")
     (folder / "huge.png").write_bytes(bytes(50_001))
     routes = {"/slow": web.silence, "/reset": web.reset, "/404": web.answer(b"", 404)}
@@ -71,8 +95,10 @@ def place(tmp_path_factory):
             policy.Policy(BRIGHT),
             "run",
         )
-        yield (
-            worker.Worker(examiner.examine, fetch.Fetcher(table, limits), 4, "run"),
+        fetcher = fetch.Fetcher(table, limits)
+        yield Place(
+            fetcher,
+            worker.Worker(examiner.examine, fetcher, 4, "run"),
             {
                 "huge": f"file://{folder}/huge.png",
                 "missing file": f"file://{folder}/none.png",
@@ -100,18 +126,11 @@ def place(tmp_path_factory):
 
 def outcome_of(place, kinds, batch_size):
     """What becomes of references of these kinds, whose ids are their numbers."""
-    judge, uris, contents = place
-    rows = pa.record_batch(
-        {
-            "data_id": [None if kind == "no id" else f"{n}" for n, kind in enumerate(kinds)],
-            "uri": pa.array([uris.get(kind) for kind in kinds], pa.string()),
-            "content": pa.array([contents.get(kind) for kind in kinds], pa.binary()),
-        }
-    )
+    rows = pa.record_batch(place.rows(kinds))
     taken = frozenset(n for n, kind in enumerate(kinds) if kind == "id taken")
     columns = references.Columns(content="content")
     batches = references.to_batches(rows, "f", 0, columns, taken, batch_size, "run")
-    return [judge.begin(batch, batch.id).result(60).outcome for batch in batches]
+    return [place.worker.begin(batch, batch.id).result(60).outcome for batch in batches]
 
 
 def number(source):
@@ -149,6 +168,58 @@ def test_scene_rows_and_counters_agree_with_the_images(place):
         value for name, value in count.items() if name.startswith("dead_letters/")
     )
     assert sum(count[f"scene/brightness/{s}"] for s in JUDGED) == count["images"]
+
+
+def test_counters_of_a_job_agree_with_its_tables(place, tmp_path):
+    kinds = ["dark", *sorted(OUTCOMES) * 3]
+    rows = place.rows(kinds)
+    rows["data_id"] = [
+        "0" if kind == "id taken" else rows["data_id"][n] for n, kind in enumerate(kinds)
+    ]
+    pq.write_table(pa.table(rows), tmp_path / "r.parquet", row_group_size=25)
+    tables = bm.Tables(str(tmp_path / "out"))
+    read = bm.ReadReferencesFromParquet(
+        str(tmp_path / "r.parquet"), content_column="content", batch_size=7
+    )
+    moderate = bm.ModerateWithModel(
+        [Brightness(refuses=REFUSED_GREY / 255)],
+        policy=policy.Policy(BRIGHT),
+        fetcher=place.fetcher,
+        limits=LIMITS,
+        resume_from=tables,
+    )
+    pipeline = beam.Pipeline("FnApiRunner")
+    _ = pipeline | read | moderate | bm.WriteParquet(tables)
+    result = pipeline.run()
+    result.wait_until_finish()
+    found = {
+        table: [
+            row
+            for batch_id in tables.batch_ids()
+            for row in records.from_arrow(
+                getattr(tables.read(tables.commit(batch_id)), table), records.TABLES[table]
+            )
+        ]
+        for table in records.TABLES
+    }
+    ends = {number(row.source): row.suggestion for row in found["images"]}
+    ends |= {number(row.source): row.code for row in found["dead_letters"]}
+    assert sorted(ends) == list(range(len(kinds)))
+    assert {(kinds[n], end) for n, end in ends.items() if end not in OUTCOMES[kinds[n]]} == set()
+    query = MetricsFilter().with_namespace(metrics.NAMESPACE)
+    counted = Counter()
+    for metric in result.metrics().query(query)["counters"]:
+        counted[metric.key.metric.name] += metric.result
+    expected = Counter(
+        references=len(kinds),
+        images=len(found["images"]),
+        dead_letters=len(found["dead_letters"]),
+        bytes=sum(row.bytes for row in found["images"]),
+    )
+    expected.update(f"dead_letters/{row.code}" for row in found["dead_letters"])
+    expected.update(f"scene/{row.scene}/{row.suggestion}" for row in found["scenes"])
+    assert counted == expected
+    assert metrics.summarise(result).references == len(kinds)
 
 
 def test_a_dead_letter_has_the_stage_and_the_key_of_its_reference(place):

@@ -5,14 +5,17 @@ asserted, for it changes with every version of a decoder.
 """
 
 import contextlib
+import itertools
 import os
 import pathlib
 import sys
 
 import decoding
+import judging_folder
+import psutil
 import pytest
 
-from beam_moderation import errors, images
+from beam_moderation import errors, images, tables
 from beam_moderation.decoding import Decoding
 from beam_moderation.isolation import IsolatedDecoder
 from beam_moderation.preparations import Preparation
@@ -46,11 +49,42 @@ def test_every_file_ends_as_well_in_isolation():
     how = Decoding((Preparation((32, 32)),), limits, images.Sampling(), None)
     files = corpus()
     alone = decoding.sweep(files, MAX_PIXELS)
+    found, slow = {}, {}
     with contextlib.closing(IsolatedDecoder(how)) as decoder:
-        found = {str(path): isolated(decoder, path.read_bytes()) for path in files}
+        for path in files:
+            before_s = decoders_cpu_s()
+            found[str(path)] = isolated(decoder, path.read_bytes())
+            if (took_s := decoders_cpu_s() - before_s) > MAX_S:
+                slow[path] = took_s
+    assert slow == {}
     late = errors.DecoderTimeout.code
     assert [path for path, outcome in found.items() if str(outcome).startswith(late)] == []
     assert found == {path: one["outcome"] for path, one in alone.items()}
+
+
+def decoders_cpu_s():
+    """The CPU time of the processes that decode; one that was ended has had its deadline."""
+    taken_s = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            taken_s += times.user + times.system
+    return taken_s
+
+
+def test_every_file_ends_once_in_the_tables_of_a_worker(tmp_path):
+    folder = pathlib.Path(os.environ["BEAM_MODERATION_CORPUS"]).resolve()
+    names = [str(path.resolve().relative_to(folder)) for path in corpus()]
+    limits = images.ImageLimits(max_pixels=MAX_PIXELS)
+    crew = judging_folder.worker_of(folder, limits, threads=2)
+    written = tables.Tables(str(tmp_path))
+    for number, first in enumerate(range(0, len(names), 256)):
+        batch = judging_folder.batch_of(names[first : first + 256], f"{number}")
+        written.write(crew.begin(batch, f"{number}").result().outcome)
+    commits = [written.commit(batch_id) for batch_id in written.batch_ids()]
+    outcomes = [judging_folder.ends(written.read(commit)) for commit in commits]
+    assert sorted(name for name, _ in itertools.chain(*outcomes)) == sorted(names)
+    assert sum(commit.references for commit in commits) == len(names)
 
 
 def isolated(decoder, data):

@@ -3,6 +3,7 @@ import os
 import pickle
 import re
 import socket
+import threading
 
 import fsspec
 import pytest
@@ -143,8 +144,72 @@ def test_file_that_is_not_in_memory_is_left_to_a_thread(files, folder, monkeypat
     monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
     path = folder / "root" / "in" / "a b%20c.jpg"
     with pytest.raises(BlockingIOError):
-        filesystems.read_file([f"{folder}/root/"], str(path), 100_000, blocking=False)
+        filesystems.read_cached([f"{folder}/root/"], str(path), 100_000)
     assert read(files, path.as_uri()) == web.IMAGE
+
+
+@pytest.mark.parametrize("name", ["link", "link/a b%20c.jpg", "in/../in/a b%20c.jpg", "missing"])
+def test_what_may_lead_to_another_mount_is_left_to_a_thread(files, folder, name):
+    (folder / "root" / "link").symlink_to(folder / "root" / "in")
+    with pytest.raises(BlockingIOError):
+        filesystems.read_cached([f"{folder}/root/"], f"{folder}/root/{name}", 100_000)
+    with pytest.raises(BlockingIOError):
+        filesystems.read_cached([f"{folder}/root/"], f"{folder}/secret", 100_000)
+
+
+MOUNTS = """
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+23 22 0:21 / /proc rw - proc proc rw
+24 22 0:30 / /mnt/lake rw - nfs4 server:/lake rw
+25 22 8:2 / /data rw - xfs /dev/sdb rw
+26 25 0:31 / /data/old\\040pictures rw - fuse.sshfs server: rw
+""".strip()
+
+
+@pytest.mark.parametrize(
+    ("root", "on_disks"),
+    [
+        ("/home/pictures/", True),
+        ("/data/new/", True),
+        ("/data/", False),
+        ("/data/old pictures/", False),
+        ("/data/old pictures/in/", False),
+        ("/data/old pictures and more/", True),
+        ("/mnt/lake/in/", False),
+        ("/mnt/", False),
+        ("/", False),
+    ],
+)
+def test_a_folder_is_on_disks_if_all_that_is_mounted_there_is(root, on_disks):
+    assert filesystems.is_on_disks(root, MOUNTS) == on_disks
+    assert not filesystems.is_on_disks(root, "")
+
+
+def test_a_mount_that_hangs_holds_up_nobody_else(folder, monkeypatch):
+    (folder / "lake").mkdir()
+    mounts = f"1 0 8:1 / / rw - ext4 a rw\n2 1 0:1 / {folder}/lake rw - nfs4 b rw\n"
+    monkeypatch.setattr(filesystems, "_mounts", lambda: mounts)
+    hangs, realpath = threading.Event(), os.path.realpath
+
+    def hanging(path, **options):
+        return hangs.wait(60) if "/lake/" in str(path) else realpath(path, **options)
+
+    roots = [f"{folder}/lake", f"{folder}/root"]
+    sources = filesystems.Filesystems.of(roots=roots, buckets=["memory://images"])
+    fsspec.filesystem("memory").pipe("/images/a", web.IMAGE)
+    opened, loop = sources.open(), fsspec.asyn.get_loop()
+    monkeypatch.setattr(os.path, "realpath", hanging)
+
+    def begin(uri):
+        return asyncio.run_coroutine_threadsafe(opened[uri[:4]](uri, 100_000, ignore), loop)
+
+    stuck = [begin(f"file://{folder}/lake/{n}.jpg") for n in range(20)]
+    assert begin(f"file://{folder}/root/in/a%20b%2520c.jpg").result(30) == web.IMAGE
+    opened["memo"] = opened["memory"]
+    assert begin("memory://images/a").result(30) == web.IMAGE
+    for future in stuck:
+        future.cancel()
+    hangs.set()
 
 
 @pytest.mark.parametrize("reference", ["in/a b%20c.jpg", "{folder}/root/in/a b%20c.jpg"])

@@ -1,3 +1,6 @@
+import asyncio
+import socket
+import threading
 import traceback
 
 import pytest
@@ -283,3 +286,36 @@ def test_redirect_from_https_to_http_is_refused(monkeypatch, tmp_path):
             filesystem.cat_file("https://example.com/down")
         with pytest.raises(errors.FetchUnavailable):
             opened()("https://example.com/untrusted")
+
+
+def test_a_domain_whose_servers_do_not_answer_leaves_threads_for_others(monkeypatch):
+    answered = threading.Event()
+    asked = []
+
+    def getaddrinfo(host, port, *_, **__):
+        asked.append(host)
+        if "silent" in host:
+            answered.wait(60)
+            raise OSError
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    async def look_up():
+        resolver = guarded_http.ThreadedResolver()
+        names = [f"{n}.silent.example" for n in range(200)]
+        silent = [asyncio.ensure_future(resolver.resolve(name)) for name in names]
+        found = await asyncio.wait_for(resolver.resolve("good.example2"), 30)
+        before = len(asked)
+        for waiting in silent:
+            waiting.cancel()
+        again = [asyncio.ensure_future(resolver.resolve(name)) for name in names[:20]]
+        await asyncio.wait_for(resolver.resolve("good.example2"), 30)
+        held = len([name for name in asked if "silent" in name])
+        answered.set()
+        await asyncio.wait_for(asyncio.gather(*again, return_exceptions=True), 30)
+        await resolver.close()
+        return found[0]["host"], before, held
+
+    assert asyncio.run(look_up()) == ("93.184.215.14", 9, 8)
+    assert len(asked) == 2 + 8 + 20

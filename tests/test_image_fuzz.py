@@ -1,32 +1,23 @@
 """Mutations of valid images of every format: each ends in frames or in one `ImageError`.
 
-FUZZ_SECONDS in the environment makes the tests go on for so long, each time with other mutations.
+They go on for as long as `fuzzing` says, each time with other mutations.
 """
 
-import os
 import struct
-import time
 
 import bombs
+import fuzzing
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_moderation import containers, errors, images
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
-
 LIMITS = images.ImageLimits(max_pixels=1_000_000, max_total_pixels=3_000_000)
 
-fuzzing = settings(
-    max_examples=400,
-    deadline=None,
-    derandomize=not SECONDS,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+EXAMPLES, TESTS = 400, 2
+
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-for_seconds = pytest.mark.timeout(SECONDS + 120)
 
 
 def seeds():
@@ -118,36 +109,28 @@ def consumed(data, sampling, sufficient_size):
     return [frame.index for frame in frames]
 
 
-def repeated(check):
-    """Checks once, and again while FUZZ_SECONDS last."""
-    end = time.monotonic() + SECONDS / 2
-    check()
-    while time.monotonic() < end:
-        check()
-
-
 @pytest.mark.parametrize("data", SEEDS, ids=range(len(SEEDS)))
 def test_seed_is_a_valid_image(data):
     assert consumed(data, images.Sampling(), None)[0] == 0
 
 
-@for_seconds
+@fuzzing.for_seconds
 def test_mutated_images_end_in_frames_or_in_an_image_error():
     sizes = st.sampled_from([None, (1, 1), (9, 31), (300, 300)])
     samplings = st.builds(images.Sampling, st.integers(1, 5), st.integers(1, 12))
 
-    @fuzzing
+    @fuzzing.fuzzing(EXAMPLES)
     @given(mutated(), samplings, sizes)
     def check(data, sampling, sufficient_size):
         ended = consumed(data, sampling, sufficient_size)
         assert not isinstance(ended, str) or ended.isprintable()
 
-    repeated(check)
+    fuzzing.repeated(check, TESTS)
 
 
-@for_seconds
+@fuzzing.for_seconds
 def test_any_bytes_behind_a_signature_end_in_a_structure_or_in_an_image_error():
-    @fuzzing
+    @fuzzing.fuzzing(EXAMPLES)
     @given(st.sampled_from(MAGIC), st.binary(max_size=200))
     def check(magic, rest):
         data = magic + rest
@@ -159,4 +142,4 @@ def test_any_bytes_behind_a_signature_end_in_a_structure_or_in_an_image_error():
         assert 1 <= structure.orientation <= 8
         assert len(structure.content) <= len(data)
 
-    repeated(check)
+    fuzzing.repeated(check, TESTS)

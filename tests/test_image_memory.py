@@ -4,9 +4,12 @@ import sys
 
 import bombs
 import decoding
+import judging_folder
 import pytest
 from PIL import Image
 from test_hostile_images import BAD, FINE
+
+from beam_moderation import records
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is Linux's to keep")
 
@@ -53,6 +56,21 @@ def test_no_bomb_takes_more_memory_than_is_documented(tmp_path):
         assert isinstance(found[name], int), (name, found[name])
     for name, (_, error) in BAD.items():
         assert found[name].split(":")[0] in (error.code, "image-too-many-pixels"), name
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_worker_takes_no_more_than_its_threads_may(tmp_path, threads):
+    files = {name: make() for name, (make, _) in BAD.items()}
+    files |= {f"{name}{n}": make() for name, make in FINE.items() for n in range(2)}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    found = judging_folder.judge(tmp_path, 12_000_000, threads)
+    assert {name for name, end in found.items() if end in records.SUGGESTIONS} == {
+        name for name in files if name not in BAD
+    }
+    for name, (_, error) in BAD.items():
+        assert found[name].split(":")[0] in (error.code, "image-too-many-pixels"), name
+    assert not [end for end in found.values() if "MemoryError" in end]
 
 
 def test_no_picture_of_the_largest_size_takes_more_memory_than_is_documented(tmp_path):

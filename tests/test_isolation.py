@@ -179,6 +179,14 @@ def test_a_picture_that_needs_more_than_the_bound_is_broken(isolated):
     assert len(prepared(isolated(limits=limits), large)) == 1
 
 
+def test_memory_is_there_for_the_largest_file(isolated):
+    limits = images.ImageLimits(max_pixels=1_000_000)
+    large = picture(51) + bytes(320 * 2**20)
+    assert prepared(isolated(limits=limits, max_bytes=len(large)), large) == [[0.2]]
+    with pytest.raises(errors.DecoderCrashed):
+        prepared(isolated(limits=limits, max_bytes=0), large)
+
+
 def test_a_crash_behind_the_first_frame_comes_while_iterating(isolated):
     _, frames = isolated()(animation(10, 20, mischief.SEGFAULT, 30))
     assert next(frames).frame_index == 0
@@ -231,6 +239,34 @@ def test_a_server_that_was_ended_is_replaced(isolated):
     with pytest.raises(errors.DecoderCrashed):
         prepared(decoder, picture(mischief.EXIT))
     assert len(prepared(decoder, picture(9))) == 1
+
+
+def test_a_server_whose_end_nobody_noticed_is_replaced_and_no_image_is_blamed(
+    isolated, monkeypatch
+):
+    decoder = isolated()
+    busy = decoder(picture(9))
+    (server,) = psutil.Process().children()
+    server.kill()
+    first_ended([server])
+    monkeypatch.setattr(isolation._Server, "is_alive", lambda _: True)
+    assert len(prepared(decoder, picture(9))) == 1
+    del busy
+
+
+BROKEN = {
+    "ends": "import os, sys; os.fork = sys.exit\n",
+    "cannot fork": "import os; os.fork = lambda: os.open('/no/such', 0)\n",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_system_that_gives_no_process_stops_the_job_and_blames_no_image(
+    isolated, monkeypatch, how
+):
+    monkeypatch.setattr(isolation, "_BOOT", BROKEN[how] + isolation._BOOT)
+    with pytest.raises(errors.ConfigurationError, match="cannot be decoded in isolation: "):
+        isolated()(picture(9))
 
 
 @pytest.mark.parametrize("end", [isolation.IsolatedDecoder.close, None], ids=["closed", "dropped"])

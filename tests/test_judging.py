@@ -8,6 +8,8 @@ from beam_moderation.judges import SceneFindings
 from beam_moderation.judging import Batches, Panel
 from beam_moderation.records import Finding
 
+GENEROUS_S = 30
+
 
 class Even:
     """Judges numbers: even ones are `even`; refuses negative ones; notes its batches."""
@@ -47,6 +49,47 @@ def test_judges_are_loaded_when_the_panel_is_made():
 def test_a_judge_that_fails_is_named(max_batch):
     with pytest.raises(errors.JudgeError, match="even@1: ValueError"):
         Panel([Even(max_batch)]).judge([-1])
+
+
+NOTHING = SceneFindings("parity", [])
+ELSEWHERE = SceneFindings("colour", [Finding("red", 1.0)])
+ODD = SceneFindings("parity", [Finding("odd", 1.0)])
+
+
+@pytest.mark.parametrize("max_batch", [1, 8])
+@pytest.mark.parametrize(
+    "answer", [[], [NOTHING], [ELSEWHERE], [ODD, ELSEWHERE], [ODD, NOTHING]], ids=range(5)
+)
+def test_a_frame_of_which_a_scene_is_left_out_is_not_judged(max_batch, answer):
+    judge = Even(max_batch)
+    judge.judge = lambda frames: [answer for _ in frames]
+    with pytest.raises(errors.JudgeError, match=r"even@1 did not judge all of \['parity'\]"):
+        Panel([judge]).judge([1])
+
+
+@pytest.mark.parametrize("max_batch", [1, 8])
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_judge_with_the_wrong_number_of_answers_fails(max_batch, count):
+    judge = Even(max_batch)
+    judge.judge = lambda _: [[ODD]] * count
+    with pytest.raises(errors.JudgeError, match=f"even@1: {count} answers for 1 frames"):
+        Panel([judge]).judge([1])
+
+
+def test_no_thread_waits_for_an_answer_that_never_comes():
+    def judge(frames):
+        if -1 in frames:
+            raise SystemExit(1)
+        return iter(frames[1:] if len(frames) > 1 else frames)
+
+    ask = Batches(judge, 8)
+    with ThreadPoolExecutor(8) as pool:
+        asked = {number: pool.submit(ask, number) for number in [*range(40), -1]}
+        answers = {
+            n: future.exception(GENEROUS_S) or future.result() for n, future in asked.items()
+        }
+    assert isinstance(answers.pop(-1), SystemExit)
+    assert answers == {number: number for number in range(40)}
 
 
 @pytest.mark.parametrize("max_batch", [2, 7, 64])

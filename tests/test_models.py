@@ -74,10 +74,45 @@ class TestManifest:
         (tmp_path / "model.yaml").write_text(content)
         model = models.OnnxModel.from_manifest(str(tmp_path / "model.yaml"))
         model.load()
-        assert model.provider == f"tiny@{digest[:12]}"
+        assert model.provider.rpartition("+")[0] == f"tiny@{digest[:12]}"
         assert model.labels == {"porn": frozenset({"porn", "normal"})}
         [found] = scores(model, flat(255, 51, 0))
         assert found == {"porn": pytest.approx({"porn": 1.0, "normal": 0.2}, abs=1e-6)}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"labels": RED_GREEN_BLUE | {0: "porn:sexy"}},
+            {"labels": RED_GREEN_BLUE | {2: "porn:normal"}},
+            {
+                "classes": ["b", "g", "r"],
+                "labels": {"r": "porn:porn", "g": "ignore", "b": "ignore"},
+            },
+            {"output": {"activation": "softmax"}},
+            {"output": {"activation": "none", "name": "other"}},
+            {"input": {"size": 4, "mean": [0.5, 0.5, 0.5]}},
+            {"input": {"size": 4, "resize": "letterbox"}},
+            {"external_data": {"weights": "0" * 64}},
+        ],
+        ids=str,
+    )
+    def test_provider_changes_with_whatever_of_the_manifest_changes_verdicts(self, change):
+        path, digest = pathlib.Path("m.onnx"), "1" * 64
+        before = models.OnnxModel(manifest(path, digest)).provider
+        assert models.OnnxModel(manifest(path, digest, **change)).provider != before
+
+    def test_provider_is_the_same_in_another_spelling_of_the_manifest(self):
+        path, digest = pathlib.Path("m.onnx"), "1" * 64
+        spelled = {
+            "model": "elsewhere/m.onnx",
+            "classes": ["red", "green", "blue"],
+            "labels": {"blue": "ignore", "green": "porn:normal", "red": "porn:porn"},
+            "input": {"size": {"width": 4, "height": 4}, "resize": "stretch"},
+        }
+        providers = {
+            models.OnnxModel(manifest(path, digest, **change)).provider for change in ({}, spelled)
+        }
+        assert len(providers) == 1
 
     def test_manifest_and_model_are_read_from_any_filesystem(self, tmp_path):
         digest = networks.channel_means(tmp_path / "tiny.onnx")
@@ -526,7 +561,7 @@ class TestFolder:
         model = models.OnnxModel.from_folder(url, LABELS)
         model.load()
         digest = networks.sha256(tmp_path / name)
-        assert model.provider == f"{tmp_path.name}@{digest[:12]}"
+        assert model.provider.rpartition("+")[0] == f"{tmp_path.name}@{digest[:12]}"
         [found] = scores(model, flat(255, 255, 0))
         chances = np.exp([1, 1, -1]) / np.exp([1, 1, -1]).sum()
         assert found["porn"] == pytest.approx({"porn": chances[0], "normal": chances[1]}, abs=1e-6)

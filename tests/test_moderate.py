@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 
 import apache_beam as beam
 import pyarrow as pa
@@ -7,12 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
-from brightness import BRIGHT, Brightness, picture
+from brightness import BRIGHT, Brightness, mean, picture
 
 import beam_moderation as bm
-from beam_moderation import errors, metrics, records
+from beam_moderation import errors, metrics, records, worker
 
 POLICY = bm.Policy(BRIGHT)
+CORES = worker.cores()
 GREYS = {"dark": 10, "grey": 140, "bright": 250}
 
 
@@ -180,6 +182,50 @@ def test_an_image_on_which_a_judge_fails_is_a_dead_letter_and_its_neighbours_are
     dead = {row.data_id: row.code for row in rows(tmp_path / "out", "dead_letters")}
     assert dead["grey.png"] == "judge-failed"
     assert {row.data_id for row in rows(tmp_path / "out", "images")} == {"dark.png", "bright.png"}
+
+
+def test_no_more_images_are_decoded_at_once_than_there_are_cores(tmp_path):
+    at_once, most, lock = 0, 0, threading.Lock()
+    together = threading.Barrier(CORES)
+
+    def watched(frame):
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        together.wait(60)
+        with lock:
+            at_once -= 1
+        return mean(frame)
+
+    judge = Brightness(max_batch=8)
+    judge.prepare = watched
+    moderation = bm.ModerateWithModel([judge], policy=POLICY, threads=4 * CORES + 8)
+    contents = [picture(grey) for grey in range(0, 200, 200 // (8 * CORES))][: 8 * CORES]
+    rows = [
+        records.ImageReference(f"{n}", None, content, None, "{}", f"f#{n}")
+        for n, content in enumerate(contents)
+    ]
+    batch = records.ReferenceBatch(
+        "b",
+        records.to_arrow(rows, records.ImageReference),
+        records.to_arrow([], records.DeadLetter),
+    )
+    done = moderation._job.make_worker().begin(batch, "o").result(60)
+    assert done.outcome.images.num_rows == 8 * CORES
+    assert most == CORES
+
+
+def test_what_could_not_be_read_has_the_run_that_judged_the_rest(tmp_path):
+    rows_ = {"data_id": ["a", None], "content": [picture(9), picture(9)]}
+    pq.write_table(pa.table(rows_), tmp_path / "r.parquet")
+    read = bm.ReadReferencesFromParquet(
+        str(tmp_path / "r.parquet"), uri_column=None, content_column="content"
+    )
+    moderate = bm.ModerateWithModel([Brightness()], policy=POLICY, run_id="mine")
+    run([read, moderate, bm.WriteParquet(bm.Tables(str(tmp_path / "out")))])
+    for table in records.TABLES:
+        assert {row.run_id for row in rows(tmp_path / "out", table)} == {"mine"}
 
 
 def test_the_frame_that_decides_is_in_the_row(references, tmp_path):

@@ -1,3 +1,4 @@
+import ast
 import pathlib
 import subprocess
 import sys
@@ -7,6 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+
+import beam_moderation as bm
+from beam_moderation import records
 
 nbformat = pytest.importorskip("nbformat", reason="needs the extra notebook")
 nbclient = pytest.importorskip("nbclient", reason="needs the extra notebook")
@@ -78,6 +82,28 @@ def test_notebook_runs_where_nothing_is_dead_and_nothing_flagged(tmp_path, monke
     Image.effect_mandelbrot((200, 150), (-2, -1, 1, 1), 50).save(tmp_path / "plain.png")
     notebook = execute(monkeypatch, moderate(tmp_path, ["plain.png"]), tmp_path)
     assert "1 images have a verdict, 0 references have none." in printed(notebook)
+
+
+def test_the_thresholds_that_are_drawn_are_the_policys():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    policy = bm.Policy(
+        {"scenes": {"porn": {"porn": {"review": 0.3, "block": 0.7}, "sexy": "pass"}}}
+    )
+    known = {"policy": policy}
+    (cell,) = [cell for cell in notebook.cells if "def bands(" in cell.source]
+    functions = [node for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef)]
+    (bands,) = [node for node in functions if node.name == "bands"]
+    exec(ast.unparse(bands), known)
+    assert known["bands"]("porn", "porn") == [
+        ("pass", 0, 0.3),
+        ("review", 0.3, 0.7),
+        ("block", 0.7, 1),
+    ]
+    for label in ("porn", "sexy", "unheard-of"):
+        for suggestion, start, end in known["bands"]("porn", label):
+            if start < end:
+                finding = records.Finding(label, (start + end) / 2)
+                assert policy.suggestion("porn", finding) == suggestion
 
 
 def test_notebook_is_kept_without_outputs():

@@ -20,12 +20,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from brightness import picture
 
 import beam_moderation as bm
-from beam_moderation import cli, errors, fetch, filesystems, images, records, references, sources
-from beam_moderation.cli import commands, options, vendors
+from beam_moderation import cli, errors, fetch, filesystems, images, records, sources
+from beam_moderation.cli import commands, options, runners, vendors
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 ROOT = pathlib.Path(__file__).parent.parent
 README, TABLES = ROOT / "README.md", ROOT / "docs" / "tables.md"
+STREAMING = ROOT / "docs" / "streaming.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
 A_DOCUMENT = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
@@ -106,7 +107,7 @@ def run_snippet(folder, text):
     return runpy.run_path(str(script), run_name="__main__")
 
 
-@pytest.mark.parametrize("document", [README, TABLES], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [README, TABLES, STREAMING], ids=lambda path: path.name)
 def test_every_python_snippet_runs_as_it_stands(folder, monkeypatch, capsys, document):
     monkeypatch.chdir(folder)
     for text in blocks(document, "python"):
@@ -141,32 +142,11 @@ def test_the_judge_of_the_readme_judges(folder, tmp_path):
 def test_every_query_for_duckdb_runs(folder, monkeypatch):
     monkeypatch.chdir(folder)
     database = duckdb.connect()
+    database.execute(bm.views("out/tables"))
     for text in blocks(TABLES, "sql"):
         if text.startswith("-- DuckDB"):
             database.execute(text)
-    assert database.sql("SELECT count(*) FROM latest_images").fetchall() == [(1,)]
-    assert database.sql("SELECT count(*) FROM open_dead_letters").fetchall() == [(2,)]
     assert pq.read_table("out/again.parquet").num_rows == 0
-
-
-def test_a_later_success_supersedes_a_dead_letter_in_the_view(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    database = duckdb.connect()
-    early, late = "2026-01-01", "2026-01-02"
-    images = pa.table({"data_id": ["a", "b"], "moderated_at": [late, early]})
-    dead_letters = pa.table(
-        {
-            "data_id": ["a", "b", "c", "c"],
-            "stage": ["fetch"] * 4,
-            "failed_at": [early, late, early, late],
-        }
-    )
-    database.register("images", images)
-    database.register("dead_letters", dead_letters)
-    (view,) = [text for text in blocks(TABLES, "sql") if "VIEW open_dead_letters" in text]
-    database.execute(view)
-    stand = database.sql("SELECT data_id, count(*) FROM open_dead_letters GROUP BY 1 ORDER BY 1")
-    assert stand.fetchall() == [("b", 1), ("c", 1)]
 
 
 def parsed(command, arguments):
@@ -216,7 +196,7 @@ def test_every_backfill_that_needs_nobody_else_runs(
 
 def test_every_other_command_shown_exists():
     extras = importlib.metadata.metadata("beam-moderation").get_all("Provides-Extra")
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for document in DOCUMENTS:
         for program, *arguments in command_lines(document):
             if program == "make":
@@ -233,10 +213,11 @@ def test_every_other_command_shown_exists():
                 assert program in ("export", ".ci/run", "git")
 
 
-@pytest.mark.parametrize("document", [README, TABLES], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [README, TABLES, STREAMING], ids=lambda path: path.name)
 def test_every_option_named_is_one(document):
     ours = {name for command in COMMANDS.values() for p in command.params for name in p.opts}
     beams = {name.partition("=")[0] for name in _beam_options()}
+    beams |= {f"--{name}" for name in runners.FLINK_OPTIONS}
     for span in re.findall(r"`(--[^`]+)`", prose(document)):
         for name in re.findall(r"--[a-z_-]+", span):
             assert name in ours | beams, name
@@ -340,5 +321,12 @@ def test_every_code_of_a_dead_letter_is_listed():
     bases = {"fetch-failed", "image-invalid", "vendor-failed"}
     stopping = {"vendor-refused-request", "vendor-refused-login"}
     ended = set().union(*map(_codes, roots)) - bases - stopping
-    problems = (references._NO_ID, references._NO_PLACE, references._DUPLICATE)
-    assert listed >= ended | {errors.ModerationError.code} | {problem.code for problem in problems}
+    assert listed >= ended | {errors.ModerationError.code} | set(errors.READ_CODES)
+
+
+def test_every_module_is_in_the_table_of_contributing():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    package = pathlib.Path(bm.__file__).parent
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert {name for name in modules | folders if f"`{name}`" not in text} == set()

@@ -34,7 +34,7 @@ class OnnxModel:
     def __init__(self, manifest: Manifest, runtime: Runtime = ON_CPU) -> None:
         runtime.check()
         self.manifest = manifest
-        self.provider = f"{manifest.name}@{manifest.sha256[:12]}"
+        self.provider = f"{manifest.name}@{manifest.sha256[:12]}+{_fingerprint(manifest)}"
         self.max_batch = runtime.max_batch
         preparation = manifest.input.preparation()
         self.prepare: judges.Preparation = preparation
@@ -127,6 +127,12 @@ class OnnxModel:
             findings = [records.Finding(label, score) for label, score in by_label.items()]
             found.append(judges.SceneFindings(scene, findings))
         return found
+
+
+def _fingerprint(manifest: Manifest) -> str:
+    """Changes with what the manifest says of the verdicts beside the file's hash."""
+    said = manifest.model_dump(mode="json", include={"input", "output", "external_data"})
+    return judges.fingerprint(said, manifest.targets())
 
 
 class _Kind(pydantic.BaseModel):

@@ -88,7 +88,7 @@ class Nudity:
         if unknown:
             raise errors.ConfigurationError(f"no class or label of NudeNet's: {unknown[0]}")
         self._sha256 = hashlib.sha256(_model().read_bytes()).hexdigest()
-        options = packages.fingerprint(dict(classes))
+        options = judges.fingerprint(dict(classes))
         self.provider = f"nudenet@{self._sha256[:12]}+{options}"
         self.labels: Mapping[str, frozenset[str]] = {
             SCENE: frozenset({"normal", *classes.values()})

@@ -1,9 +1,7 @@
 """What a scanner needs of an optional package: its version, its files, a clear word if missing."""
 
-import hashlib
 import importlib
 import importlib.metadata
-import json
 import pathlib
 from typing import Any
 
@@ -60,12 +58,6 @@ def file(distribution: str, extra: str, pattern: str) -> pathlib.Path:
             f"{distribution} has {len(found)} files {pattern}, expected one: install it again"
         )
     return pathlib.Path(str(found[0].locate()))
-
-
-def fingerprint(*options: Any) -> str:
-    """Eight hexadecimal digits that change with the options; for a provider's version."""
-    content = json.dumps(options, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
 def _missing(distribution: str, extra: str) -> errors.ConfigurationError:

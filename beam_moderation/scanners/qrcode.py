@@ -48,7 +48,7 @@ class QrCode:
     """
 
     def __init__(self, formats: Sequence[str] = QR_FORMATS, max_pixels: int = 16_000_000) -> None:
-        options = packages.fingerprint(sorted(formats), max_pixels)
+        options = judges.fingerprint(sorted(formats), max_pixels)
         self._version = packages.version("zxing-cpp", "qrcode")
         self.provider = f"zxing-cpp@{self._version}+{options}"
         others = {"barcode"} if set(formats) - set(QR_FORMATS) else set()

@@ -55,7 +55,7 @@ class Text:
             if not some or not all(word.strip() for word in some):
                 raise errors.ConfigurationError(f"the words of label '{label}' are empty")
         self._version = packages.version("rapidocr", "text")
-        options = packages.fingerprint(listed, max_side)
+        options = judges.fingerprint(listed, max_side)
         self.provider = f"rapidocr@{self._version}+{options}"
         found = {contacts.CONTACT, contacts.LINK, *listed}
         self.labels: Mapping[str, frozenset[str]] = {SCENE: frozenset({"normal", *found})}
