@@ -213,7 +213,7 @@ def main(arguments: Sequence[str]) -> None:
         name: [sys.executable, __file__, "--folder", str(options.folder), "--run", name]
         for name in names
     }
-    results = measure.rounds(commands, options.rounds)
+    results = measure.against("bound", commands, options.rounds)
     measure.report(results, "bound", f"Backfill of {options.images} images")
 
 

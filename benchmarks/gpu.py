@@ -130,7 +130,9 @@ def main() -> int:
     if importlib.util.find_spec("apache_beam") is None:
         print("apache-beam is not installed: the product is left out", file=sys.stderr)
         names = ["bare-cuda"]
-    results = measure.rounds({name: [*own, "--run", name] for name in names}, options.rounds)
+    results = measure.against(
+        "bare-cuda", {name: [*own, "--run", name] for name in names}, options.rounds
+    )
     measure.report(results, "bare-cuda", f"{options.images} images, batches of {options.batch}")
     return 0
 

@@ -117,7 +117,7 @@ def main() -> None:
     for model in MODELS:
         command = [*own, str(options.images), "--run", model]
         commands = {"here": command, "isolated": [*command, "--isolate"]}
-        runs = measure.rounds(commands, options.rounds)
+        runs = measure.against("here", commands, options.rounds)
         measure.report(runs, "here", f"The command without and with --isolate, {model}")
 
 

@@ -4,7 +4,9 @@ A configuration is a name and a command. The command's last line of standard out
 with `images` and `seconds`: what it did and how long that took without the interpreter's start.
 """
 
+import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -86,32 +88,66 @@ def rounds(commands: Mapping[str, Sequence[str]], count: int) -> dict[str, list[
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     for number in range(count):
         for name, command in commands.items():
-            runs[name].append(run(command))
-            rate = runs[name][-1].images_per_s
-            print(f"round {number + 1}/{count}: {name}: {rate:.1f} images/s", file=sys.stderr)
+            runs[name].append(_run_in_round(number, name, command))
     return runs
 
 
-def ratio(runs: Mapping[str, Sequence[Run]], name: str, baseline: str) -> float:
-    """The median of the ratios of images a second, each within one round."""
-    pairs = zip(runs[name], runs[baseline], strict=True)
-    return statistics.median(ours.images_per_s / base.images_per_s for ours, base in pairs)
+def against(
+    baseline: str, commands: Mapping[str, Sequence[str]], count: int
+) -> dict[str, list[Run]]:
+    """As `rounds`, with each of the others between two runs of the baseline.
+
+    Its run number `n` stands before all other runs of that number, counted over all rounds.
+    """
+    others = {name: command for name, command in commands.items() if name != baseline}
+    runs: dict[str, list[Run]] = {name: [] for name in [baseline, *others]}
+    for number in range(count):
+        for name, command in others.items():
+            runs[baseline].append(_run_in_round(number, baseline, commands[baseline]))
+            runs[name].append(_run_in_round(number, name, command))
+    runs[baseline].append(_run_in_round(count - 1, baseline, commands[baseline]))
+    return runs
+
+
+def _run_in_round(number: int, name: str, command: Sequence[str]) -> Run:
+    done = run(command)
+    print(f"round {number + 1}: {name}: {done.images_per_s:.1f} images/s", file=sys.stderr)
+    return done
+
+
+def ratios(runs: Mapping[str, Sequence[Run]], baseline: str) -> dict[str, list[float]]:
+    """The ratios of images a second of `against`, to the mean of the baseline's on both sides.
+
+    A machine that others use is faster in one minute than in the next; what it was before and
+    after a run is the nearest there is to what it was meanwhile.
+    """
+    beside = [run.images_per_s for run in runs[baseline]]
+    means = [math.sqrt(before * after) for before, after in itertools.pairwise(beside)]
+    others = [name for name in runs if name != baseline]
+    return {
+        name: [
+            run.images_per_s / mean
+            for run, mean in zip(runs[name], means[place :: len(others)], strict=True)
+        ]
+        for place, name in enumerate(others)
+    }
 
 
 def report(runs: Mapping[str, Sequence[Run]], baseline: str, title: str) -> None:
-    """Prints a table: medians, the spread of images a second, and the ratio to the baseline."""
+    """Prints a table of what `against` measured: medians, and what lies around them."""
     table = Table(title=title)
     table.add_column("configuration")
-    columns = (f"ratio to {baseline}", "images/s", "min-max", "CPU-ms/image", "peak PSS MB")
+    columns = (f"ratio to {baseline}", "min-max", "images/s", "CPU-ms/image", "peak PSS MB")
     for column in columns:
         table.add_column(column, justify="right")
+    to_baseline = ratios(runs, baseline)
     for name, results in runs.items():
-        rates = [result.images_per_s for result in results]
+        ratio = to_baseline.get(name, [1.0])
         table.add_row(
             name,
-            f"{ratio(runs, name, baseline):.2f}",
-            f"{statistics.median(rates):.1f}",
-            f"{min(rates):.1f}-{max(rates):.1f}",
+            f"{statistics.median(ratio):.3f}",
+            f"{min(ratio):.2f}-{max(ratio):.2f}",
+            f"{statistics.median(result.images_per_s for result in results):.1f}",
             f"{statistics.median(result.cpu_ms_per_image for result in results):.2f}",
             f"{statistics.median(result.peak_mb for result in results):.0f}",
         )
