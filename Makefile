@@ -67,7 +67,7 @@ notebook: $(VENV)/dev.installed ## runs the notebook over the demo's tables
 fuzz: export FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/dev.installed ## decoders and answer parsers, for minutes
 	$(BIN)/python -m pytest tests/test_image_fuzz.py --timeout 0
-	$(BIN)/python -m pytest tests/vendors/test_behaviours.py -k passes_an_image --timeout 0
+	$(BIN)/python -m pytest tests/vendors/test_fuzzed_answers.py --timeout 0
 
 audit: $(VENV)/dev.installed ## known vulnerabilities of what is installed
 	$(BIN)/pip-audit --skip-editable

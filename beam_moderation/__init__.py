@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from beam_moderation import vendors
     from beam_moderation.addresses import AddressPolicy
+    from beam_moderation.avro import AvroDecoder
     from beam_moderation.duckdb_views import views
     from beam_moderation.errors import ConfigurationError, ModerationError
     from beam_moderation.feedback import SendFeedback
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddressPolicy",
+    "AvroDecoder",
     "Buckets",
     "ConfigurationError",
     "DeadLetter",
@@ -87,6 +89,7 @@ __all__ = [
 
 _HOMES = {
     "AddressPolicy": "addresses",
+    "AvroDecoder": "avro",
     "views": "duckdb_views",
     "ConfigurationError": "errors",
     "ModerationError": "errors",

@@ -7,6 +7,7 @@ https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-d
 
 import dataclasses
 import functools
+import importlib
 import io
 import json
 import os
@@ -15,8 +16,6 @@ import time
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
-
-import fastavro
 
 from beam_moderation import errors, messages
 from beam_moderation.vendors import credentials
@@ -70,7 +69,7 @@ class AvroDecoder:
       timeout_s: how long the registry may be silent. It is asked up to three times.
 
     Raises:
-      ConfigurationError: the URL is none, or has a password in it.
+      ConfigurationError: the URL is none, or has a password in it; or the extra `avro` is missing.
     """
 
     registry: str
@@ -86,6 +85,18 @@ class AvroDecoder:
             if "@" in parts.netloc:
                 message = "the schema registry's URL must not hold a user or a password"
                 raise errors.ConfigurationError(message)
+        _library("fastavro")
+
+    def check(self) -> None:
+        """Asks the registry for a schema that nobody has, to learn whether it answers.
+
+        Raises:
+          ConfigurationError: it does not, or refuses the credentials, or is none.
+        """
+        try:
+            _schema(self, 0, _minute())
+        except errors.DecoderUnavailable as error:
+            raise errors.ConfigurationError(f"{self.registry}: {error}") from error
 
     def __call__(self, message: messages.Message) -> Mapping[str, Any]:
         """The fields of a message.
@@ -100,17 +111,35 @@ class AvroDecoder:
         if len(value) < _HEAD.size or value[0] != _MAGIC:
             text = "the value does not begin with a zero byte and the id of a schema"
             raise errors.ReferenceInvalid("message-malformed", text)
-        schema = _schema(self, _HEAD.unpack_from(value)[1], int(time.monotonic() // _KEPT_S))
+        schema = _schema(self, _HEAD.unpack_from(value)[1], _minute())
         if isinstance(schema, str):
             raise errors.ReferenceInvalid("message-schema-unknown", schema)
         return _decode(value, schema)
 
 
+def _minute() -> int:
+    return int(time.monotonic() // _KEPT_S)
+
+
+def _library(name: str) -> Any:
+    """A module that the extra brings.
+
+    Raises:
+      ConfigurationError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        message = f"Avro needs {error.name}: pip install 'beam-moderation[avro]'"
+        raise errors.ConfigurationError(message) from error
+
+
 def _decode(value: bytes, schema: Any) -> Any:
     body = io.BytesIO(value)
     body.seek(_HEAD.size)
+    read = _library("fastavro").schemaless_reader
     try:
-        decoded = fastavro.schemaless_reader(body, schema, None)
+        decoded = read(body, schema, None)
     except Exception as error:
         found = f"the bytes do not fit the schema: {type(error).__name__}"
         raise errors.ReferenceInvalid("message-malformed", found) from error
@@ -128,6 +157,8 @@ def _schema(decoder: AvroDecoder, schema_id: int, _minute: int) -> Any:
         return _parse(client, client.get_schema(schema_id), {})
     except _SchemaUnusable as error:
         return f"schema {schema_id}: {error}"
+    except errors.ConfigurationError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, no message is to blame
         if getattr(error, "error_code", None) in _UNKNOWN:
             return f"schema {schema_id}: the registry does not have it"
@@ -149,8 +180,9 @@ def _parse(client: Any, schema: Any, named: dict[str, Any]) -> Any:
         if reference.name not in named:
             found = client.get_version(reference.subject, reference.version, deleted=True)
             _parse(client, found.schema, named)
+    parse = _library("fastavro").parse_schema
     try:
-        parsed = fastavro.parse_schema(json.loads(schema.schema_str), named_schemas=named)
+        parsed = parse(json.loads(schema.schema_str), named_schemas=named)
     except Exception as error:
         raise _SchemaUnusable(f"it is no schema: {type(error).__name__}") from error
     _Sizes(named).least(parsed)
@@ -228,11 +260,7 @@ def _failure(error: Exception) -> errors.ModerationError:
 
 @functools.lru_cache(maxsize=8)
 def _client(decoder: AvroDecoder) -> Any:
-    try:
-        from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415
-    except ImportError as error:
-        message = f"Avro needs {error.name}: pip install 'beam-moderation[avro]'"
-        raise errors.ConfigurationError(message) from error
+    client = _library("confluent_kafka.schema_registry").SchemaRegistryClient
     settings = {
         "url": decoder.registry,
         "timeout": decoder.timeout_s,
@@ -242,7 +270,7 @@ def _client(decoder: AvroDecoder) -> Any:
         "basic.auth.user.info": _user_info(decoder.credentials_file),
     }
     known = {name: value for name, value in settings.items() if value is not None}
-    return SchemaRegistryClient(known)
+    return client(known)
 
 
 def _user_info(file: str | None) -> str | None:

@@ -21,6 +21,8 @@ def read_yaml(url: str, model: type[Model]) -> Model:
     try:
         with fsspec.open(url, encoding="utf-8", mode="rt") as file:
             text = file.read()
+    except IsADirectoryError as error:
+        raise errors.ConfigurationError(f"{url} is a folder; name a YAML file") from error
     except (OSError, ValueError, ImportError) as error:
         raise errors.ConfigurationError(f"cannot read {url}: {error}") from error
     return parse_yaml(text, model, url)

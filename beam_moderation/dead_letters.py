@@ -1,7 +1,6 @@
 """The one place where an error becomes a dead letter."""
 
 import json
-import re
 import urllib.parse
 from typing import Any
 
@@ -13,20 +12,6 @@ _MAX_MESSAGE = 300
 
 _MAX_DEPTH = 32
 """How deep carried values may be nested; what is deeper is left out of a payload."""
-
-_URI = re.compile(
-    r"(?P<origin>file://(?=/)"
-    r"|[a-z][a-z0-9+.-]*://(?:[\w.-]{1,253}|\[[0-9a-f:.]+\])(?::\d{1,5})?(?=[/?]|\Z))?"
-    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?",
-    re.IGNORECASE,
-)
-
-_PARAMETER = (
-    r"(?:w|h|width|height|size|format|fmt|q|quality|dpr|fit|crop|v|ver|version|id|page|p)"
-    r"(?:=[A-Za-z0-9_.,-]{0,40})?"
-)
-_HARMLESS_QUERY = re.compile(rf"(?:{_PARAMETER}(?:&{_PARAMETER})*)?")
-"""Parameters that choose a rendition; a value is long enough for a UUID, not for a signature."""
 
 
 def payload(data_id: str | None, uri: str | None, carried: str, content: bytes | None) -> str:
@@ -40,22 +25,12 @@ def payload(data_id: str | None, uri: str | None, carried: str, content: bytes |
     """
     body = {**_parsed(carried), "data_id": data_id, "uri": uri}
     safe = _redacted(body)
-    safe["uri"] = uri if uri is None or _is_harmless(uri) else redact(uri)
+    safe["uri"] = uri if uri is None or uris.is_harmless(uri) else uris.redact_uri(uri)
     if safe != body:
         safe["redacted"] = True
     if content is not None:
         safe["content_bytes"] = len(content)
     return json.dumps(safe, ensure_ascii=False)
-
-
-def redact(uri: str) -> str:
-    """A URI for people to read, without userinfo, query, fragment, or what may be one of them."""
-    shown = uris.redact_uri(uri)
-    if _is_harmless(shown):
-        return shown
-    match = _URI.match(uri)
-    origin = match and match["origin"]
-    return f"{origin}/..." if origin else "..."
 
 
 def _parsed(carried: str) -> dict[str, Any]:
@@ -73,8 +48,8 @@ def _redacted(value: Any, depth: int = 0) -> Any:
         return {_redacted(key): _redacted(cell, depth + 1) for key, cell in value.items()}
     if isinstance(value, list):
         return [_redacted(cell, depth + 1) for cell in value]
-    if isinstance(value, str) and _may_hold_uri(value) and not _is_harmless(value):
-        return redact(value)
+    if isinstance(value, str) and _may_hold_uri(value) and not uris.is_harmless(value):
+        return uris.redact_uri(value)
     return value
 
 
@@ -85,24 +60,6 @@ def _may_hold_uri(text: str) -> bool:
         or ":/" in plain
         or (":" in plain and "@" in plain)
         or ("=" in plain and any(mark in plain for mark in "?#;&"))
-    )
-
-
-def _is_harmless(uri: str) -> bool:
-    """Whether a URI has a place for secrets nowhere but in its path.
-
-    A grammar of what is harmless, not a list of what is not: what it does not know is refused.
-    """
-    match = _URI.fullmatch(uri) if len(uri) <= uris.MAX_URI_CHARACTERS else None
-    if match is None or not _HARMLESS_QUERY.fullmatch(match["query"] or ""):
-        return False
-    path = urllib.parse.unquote(match["path"])
-    start = path.lstrip("/").partition("/")[0]
-    return not (
-        any(mark in path for mark in "?#;")
-        or "=" in path.partition("&")[2]
-        or (match["origin"] is None and (":" in start or "@" in start))
-        or ("@" in path and any(mark in path for mark in (":", "\\", "//")))
     )
 
 
@@ -122,7 +79,7 @@ def of(
     return records.DeadLetter(
         data_id=reference.data_id,
         stage=known.stage,
-        uri=reference.uri and redact(reference.uri),
+        uri=reference.uri and uris.redact_uri(reference.uri),
         scene=scene,
         provider=provider,
         code=known.code,

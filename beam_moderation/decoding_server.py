@@ -119,7 +119,7 @@ def _fork(connection: int, job: Job) -> int:
 def _confine(memory_bytes: int) -> None:
     """Sees that only this process suffers from an image.
 
-    It lets go of the server's connection, and of standard error, where libtiff writes of the files.
+    It lets go of the server's connection, and of standard error, where libraries may write.
     """
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

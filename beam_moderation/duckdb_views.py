@@ -36,8 +36,12 @@ QUALIFY row_number() OVER (
 ) = 1;
 
 CREATE OR REPLACE VIEW dead_letters AS
-SELECT * FROM {dead_letters}
+SELECT * FROM {dead_letters} AS dead
 WHERE data_id NOT IN (SELECT data_id FROM {images})
+AND NOT (stage = 'read' AND EXISTS (
+    SELECT 1 FROM {images} AS judged
+    WHERE judged.source = dead.source AND judged.moderated_at > dead.failed_at
+))
 QUALIFY row_number() OVER (
     PARTITION BY data_id ORDER BY failed_at DESC, run_id DESC, source DESC
 ) = 1;
@@ -49,7 +53,8 @@ def views(folder: str) -> str:
 
     What a stream or a repeated job wrote more than once is there once, the latest; and every
     reference has exactly one outcome: a row of `images` for each policy that judged it, else its
-    latest row of `dead_letters`. A success supersedes a dead letter, whichever was first.
+    latest row of `dead_letters`. A success supersedes a dead letter, whichever was first; of a row
+    that could not be read, whose key is its place, a later success of what is at that place does.
 
     The views see files that come later, except those of a table that had no file yet: make the
     views again.

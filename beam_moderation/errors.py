@@ -304,3 +304,11 @@ class VendorRefusedLogin(VendorRefusedRequest):
     """The vendor does not take the key or the login token; a token that ended is renewed once."""
 
     code = "vendor-refused-login"
+
+
+def codes() -> set[str]:
+    """The codes of dead letters of references that could be read."""
+    kinds: list[type[ModerationError]] = [FetchError, ImageError, JudgeError, VendorError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    return {ModerationError.code, *(kind.code for kind in kinds if not kind.__subclasses__())}

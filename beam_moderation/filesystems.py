@@ -35,7 +35,14 @@ _ON_DISKS = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "tmpfs",
 _OCTAL = re.compile(r"\\(\d{3})")
 """How mountinfo writes a blank in the name of a folder."""
 
-EXTRAS: Mapping[str, str] = {"s3": "s3", "gs": "gs", "gcs": "gs", "abfs": "azure", "az": "azure"}
+EXTRAS: Mapping[str, str] = {
+    "s3": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "abfs": "azure",
+    "abfss": "azure",
+    "az": "azure",
+}
 """The schemes whose filesystems are extras of this package, and the extra's name."""
 
 
@@ -101,7 +108,8 @@ class Buckets:
     """Some buckets (or containers, or top folders of `memory:`) of an fsspec filesystem.
 
     Args:
-      names: the buckets that may be read.
+      names: the buckets that may be read; of Azure as references have them, `container` or
+        `container@account.dfs.core.windows.net`.
       options: of the filesystem, an endpoint for instance; credentials are better left to the
         worker's environment.
     """
@@ -124,7 +132,9 @@ class Buckets:
             if bucket not in self.names:
                 raise errors.SchemeRefused(f"not an allowed bucket: {uris.redact_uri(uri)}")
             try:
-                content = await cat_file(f"{bucket}/{key}", start=0, end=max_bytes + 1)
+                content = await cat_file(
+                    f"{bucket.partition('@')[0]}/{key}", start=0, end=max_bytes + 1
+                )
             except Exception as error:
                 # Of an object's first bytes, only those of an empty one are "not satisfiable".
                 if "satisfiable" not in str(error):
@@ -188,7 +198,7 @@ class Filesystems:
 
         Args:
           roots: folders whose files may be read.
-          buckets: as `s3://name`.
+          buckets: as `s3://name`, or `abfss://container@account.dfs.core.windows.net`.
           policy: which addresses http and https may dial.
           base: what relative references are relative to.
         """
@@ -201,7 +211,8 @@ class Filesystems:
             if not separator or not name.strip("/"):
                 raise errors.ConfigurationError(f"a bucket is given as s3://name, not {bucket!r}")
             names.setdefault(scheme, []).append(name.strip("/"))
-        sources |= {scheme: Buckets(tuple(allowed)) for scheme, allowed in names.items()}
+        for scheme, allowed in names.items():
+            sources[scheme] = Buckets(tuple(allowed), _account(allowed))
         return cls(sources, base)
 
     def locate(self, reference: str) -> tuple[str, str]:
@@ -228,6 +239,14 @@ class Filesystems:
             if id(source) not in opened:
                 opened[id(source)] = source.open(scheme)
         return {scheme: opened[id(source)] for scheme, source in self.sources.items()}
+
+
+def _account(buckets: Sequence[str]) -> Mapping[str, str]:
+    """The option that names the account of Azure, where buckets do."""
+    accounts = {bucket.partition("@")[2].partition(".")[0] for bucket in buckets} - {""}
+    if len(accounts) > 1:
+        raise errors.ConfigurationError(f"buckets of one account, not of {sorted(accounts)}")
+    return {"account_name": accounts.pop()} if accounts else {}
 
 
 def _web(web: Web) -> dict[str, Source]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageColor
 
-from beam_moderation import containers, errors, pixels, tiff_directories
+from beam_moderation import containers, errors, libtiff, pixels, tiff_directories
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 """The formats that can be decoded, by Pillow's names."""
@@ -334,6 +334,8 @@ def frames(
 
 
 def _open(image_format: str, data: bytes, limits: ImageLimits) -> Image.Image:
+    if image_format == "TIFF":
+        libtiff.silence()
     image = Image.open(io.BytesIO(data), formats=(image_format,))
     limits.check_size(*image.size)
     return image

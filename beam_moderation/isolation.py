@@ -82,8 +82,8 @@ class IsolatedDecoder:
           ImageError: as where it is decoded in this process.
           ConfigurationError: no process can be started, for the reason that the message gives.
         """
-        process = self._process_with(data)
-        return self._answer(process), self._frames(process)
+        answers = self._answers(self._process_with(data))
+        return next(answers), answers
 
     def close(self) -> None:
         """Ends all processes; an image that is being decoded ends as `DecoderCrashed`."""
@@ -126,9 +126,12 @@ class IsolatedDecoder:
                 self._server = _Server(self._job)
             return self._server
 
-    def _frames(self, process: "_Process") -> Iterator[PreparedFrame]:
+    def _answers(self, process: "_Process") -> Iterator[Any]:
+        """The header and then the frames; who leaves some of them has the process ended."""
         ahead = self._answer(process)
         try:
+            yield ahead
+            ahead = self._answer(process)
             while ahead is not None:
                 frame, ahead = ahead, self._answer(process)
                 yield frame

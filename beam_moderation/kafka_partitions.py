@@ -226,7 +226,8 @@ class Reader:
           KafkaException: what the client cannot repair itself.
         """
         limit = self._subscription.max_messages
-        end = min(self.offset - self.offset % limit + limit, self._partition.stop)
+        first = self.offset - self.offset % limit
+        end = min(first + limit, self._partition.stop)
         found: list[messages.Message] = []
         lost = None
         while self.offset < end and lost is None:
@@ -242,7 +243,8 @@ class Reader:
         wanted = [message for message in found if message.offset < self._partition.stop]
         if not wanted and lost is None:
             return None
-        return messages.MessageBatch(*self._partition[:2], tuple(wanted), lost)
+        block = first, first + limit
+        return messages.MessageBatch(*self._partition[:2], tuple(wanted), lost, block)
 
     def _recover(self, message: Any) -> tuple[int, int] | None:
         """Takes in the end of the log; goes on behind what retention has deleted."""

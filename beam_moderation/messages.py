@@ -40,13 +40,14 @@ class MessageBatch(NamedTuple):
     """Messages of one partition in the order of their offsets.
 
     `lost` is a range of offsets, its end not included, that the broker deleted before they were
-    read.
+    read; `block` one that no batch reaches over, wherever a reader began.
     """
 
     topic: str
     partition: int
     messages: Sequence[Message]
     lost: tuple[int, int] | None = None
+    block: tuple[int, int] | None = None
 
     def source(self, offsets: object) -> str:
         """What the tables show as the place of a message: `topic/partition/offset`."""
@@ -131,6 +132,7 @@ def parse_references(
         _batch_id(batch),
         records.to_arrow(found, records.ImageReference),
         records.to_arrow(dead, records.DeadLetter),
+        _block(batch),
     )
 
 
@@ -143,6 +145,12 @@ def _batch_id(batch: MessageBatch) -> str:
     offsets = [str(message.offset) for message in batch.messages]
     ends = [*offsets[:1], *offsets[-1:], *map(str, batch.lost or ())]
     return records.stable_id(batch.topic, str(batch.partition), *ends, digest.hexdigest())
+
+
+def _block(batch: MessageBatch) -> str:
+    if batch.block is None:
+        return ""
+    return records.stable_id(batch.topic, str(batch.partition), *map(str, batch.block))
 
 
 def _check_size(message: Message, max_message_bytes: int) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -21,6 +21,7 @@ from beam_moderation import (
     open_batches,
     policy,
     records,
+    resumption,
     runs,
     tables,
     worker,
@@ -71,15 +72,15 @@ class _ModelJob:
 class _ModelFn(beam.DoFn):
     """Fetches, decodes and judges with all cores of the process."""
 
-    def __init__(self, job: _ModelJob, resume_from: tables.Tables | None) -> None:
-        self._job, self._resume_from = job, resume_from
+    def __init__(self, job: _ModelJob, earlier: resumption.Resumption) -> None:
+        self._job, self._earlier = job, earlier
         self._shared = Shared()
 
     def setup(self) -> None:
         self._worker = self._shared.acquire(self._job.make_worker)
 
     def start_bundle(self) -> None:
-        self._batches = open_batches.OpenBatches(self._resume_from)
+        self._batches = open_batches.OpenBatches(self._earlier)
 
     def process(
         self,
@@ -110,6 +111,9 @@ class ModerateWithModel(beam.PTransform):
       isolate: whether images are decoded in processes of their own, so that one that crashes its
         decoder, or never ends, costs one dead letter; see `isolation.IsolatedDecoder`.
       resume_from: tables whose committed batches are read back instead of being judged again.
+      retry_dead_letters: codes of dead letters in those tables, or `retryable` for all that are,
+        whose references are judged again. What comes of them stands beside what was there; a
+        success supersedes a dead letter.
       run_id: what rows carry.
 
     Returns:
@@ -117,7 +121,7 @@ class ModerateWithModel(beam.PTransform):
 
     Raises:
       ConfigurationError: there is no judge, two are the same, or one has a scene whose name is not
-        made of letters, digits, `_` and `-`.
+        made of letters, digits, `_` and `-`; or there is no such code.
     """
 
     def __init__(
@@ -131,6 +135,7 @@ class ModerateWithModel(beam.PTransform):
         threads: int | None = None,
         isolate: bool = False,
         resume_from: tables.Tables | None = None,
+        retry_dead_letters: Collection[str] = (),
         run_id: str | None = None,
     ) -> None:
         super().__init__()
@@ -139,6 +144,7 @@ class ModerateWithModel(beam.PTransform):
         if len({judge.provider for judge in judges}) < len(judges):
             raise errors.ConfigurationError("the same model or scanner is named twice")
         _check_scenes(judges)
+        run_id = run_id or runs.new_run_id()
         self._job = _ModelJob(
             tuple(judges),
             policy or _default_policy(),
@@ -147,14 +153,14 @@ class ModerateWithModel(beam.PTransform):
             sampling or images.Sampling(),
             threads,
             isolate,
-            run_id or runs.new_run_id(),
+            run_id,
         )
-        self._resume_from = resume_from
+        self._earlier = resumption.Resumption(resume_from, retry_dead_letters, run_id)
 
     def expand(self, batches: Any) -> Any:
         """One fused DoFn: bytes never leave the worker."""
         return batches | "Moderate" >> beam.ParDo(
-            _ModelFn(self._job, self._resume_from)
+            _ModelFn(self._job, self._earlier)
         ).with_output_types(records.OutcomeBatch)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from apache_beam.transforms.window import WindowedValue
 
-from beam_moderation import metrics, records, tables, worker
+from beam_moderation import metrics, records, resumption, worker
 
 
 class Work(Protocol):
@@ -28,11 +28,11 @@ class OpenBatches:
     """Begins batches and ends them in their order, each with its own timestamp and window.
 
     Args:
-      resume_from: tables whose committed batches are read back instead of being judged again.
+      earlier: what earlier runs did, which is read back instead of being judged again.
     """
 
-    def __init__(self, resume_from: tables.Tables | None) -> None:
-        self._resume_from = resume_from
+    def __init__(self, earlier: resumption.Resumption) -> None:
+        self._earlier = earlier
         self._open: deque[tuple[Work, Future[worker.Done], Any, Any]] = deque()
 
     def begin(
@@ -44,8 +44,8 @@ class OpenBatches:
         window: Any,
     ) -> Iterator[WindowedValue]:
         """Begins a batch, and ends what is more than the work wants to have ahead."""
-        done = self._resumed(outcome_id) or work.begin(batch, outcome_id)
-        self._open.append((work, done, timestamp, window))
+        for done in self._parts(work, batch, outcome_id):
+            self._open.append((work, done, timestamp, window))
         while len(self._open) > work.batches_ahead:
             yield self._end()
 
@@ -54,13 +54,16 @@ class OpenBatches:
         while self._open:
             yield self._end()
 
-    def _resumed(self, outcome_id: str) -> "Future[worker.Done] | None":
-        commit = self._resume_from.commit(outcome_id) if self._resume_from else None
-        if commit is None or self._resume_from is None:
-            return None
-        done: Future[worker.Done] = Future()
-        done.set_result(worker.Done(self._resume_from.read(commit), resumed=True))
-        return done
+    def _parts(
+        self, work: Work, batch: records.ReferenceBatch, outcome_id: str
+    ) -> Iterator["Future[worker.Done]"]:
+        outcomes, rest = self._earlier.split(batch, outcome_id)
+        for outcome in outcomes:
+            done: Future[worker.Done] = Future()
+            done.set_result(worker.Done(outcome, resumed=True))
+            yield done
+        if rest is not None:
+            yield work.begin(rest.batch, rest.outcome_id)
 
     def _end(self) -> WindowedValue:
         work, future, timestamp, window = self._open.popleft()

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Column, Table
 
-from beam_moderation import metrics, parquet_files, records, tables
+from beam_moderation import metrics, parquet_files, records, resumption, tables
 
 _PERIOD_S = 1.0
 _PLAIN_PERIOD_S = 10.0
@@ -76,7 +76,7 @@ class Progress:
             for commit in self._tables.commits(self._tables.batch_ids() - self._seen):
                 self._seen.add(commit.batch_id)
                 if self._is_of_this_job(commit):
-                    self._runs[commit.run_id][commit.source] = commit
+                    self._runs[commit.run_id][_place(commit)] = commit
         return time.monotonic() - began
 
     def _is_of_this_job(self, commit: tables.Commit) -> bool:
@@ -86,8 +86,9 @@ class Progress:
         ours = self._runs[self._run_id]
         earlier = [run for run in self._runs.values() if run.keys().isdisjoint(ours)]
         commits = {source: commit for run in [*earlier, ours] for source, commit in run.items()}
-        done = sum(commit.references for commit in commits.values())
-        dead = sum(commit.dead_letters for commit in commits.values())
+        again = sum(c.references for c in commits.values() if resumption.is_repetition(c.batch_id))
+        done = sum(commit.references for commit in commits.values()) - again
+        dead = sum(commit.dead_letters for commit in commits.values()) - again
         fresh = sum(commit.references for commit in ours.values())
         rate = fresh / max(0.001, time.monotonic() - self._started)
         left = f" · {_clock(max(0, self._total - done) / rate)} left" if rate else ""
@@ -95,6 +96,11 @@ class Progress:
             f"{done:,} / {self._total:,} references · {rate:.1f} references/s · "
             f"{dead:,} dead letters{left}"
         )
+
+
+def _place(commit: tables.Commit) -> str:
+    """What two runs both have where they did the same: a repetition is of one run alone."""
+    return commit.batch_id if resumption.is_repetition(commit.batch_id) else commit.source
 
 
 def _clock(seconds: float) -> str:

@@ -236,11 +236,14 @@ class ReferenceBatch:
 
     `id` depends only on where the references came from. `references` has the schema of
     `ImageReference`, `dead_letters` that of `DeadLetter`: rows that are no usable reference.
+    `block` names what the batch was cut out of, by a source that may cut it otherwise another time:
+    what a vendor says of one batch of a block is known to the others.
     """
 
     id: str
     references: pa.RecordBatch
     dead_letters: pa.RecordBatch
+    block: str = ""
 
     def __len__(self) -> int:
         return self.references.num_rows + self.dead_letters.num_rows

@@ -31,7 +31,25 @@ _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _NUMERIC_END = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
 """A host that ends in a number is an IPv4 address or nothing (WHATWG URL, section 3.5)."""
 
+_OBJECT = re.compile(r"[^:]+://([^/?#@]+(?:@[a-z0-9]{3,24}\.dfs\.core\.windows\.net)?)/([^?]+)")
+"""With the account, as Azure has it (learn.microsoft.com, Data Lake Storage's introduction to the
+ABFS URI)."""
+
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>\d{1,5}))?")
+_SHOWN = re.compile(
+    r"(?P<origin>file://(?=/)"
+    r"|[a-z][a-z0-9+.-]*://(?:[\w.-]{1,253}|\[[0-9a-f:.]+\])(?::\d{1,5})?(?=[/?]|\Z))?"
+    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?",
+    re.IGNORECASE,
+)
+
+_PARAMETER = (
+    r"(?:w|h|width|height|size|format|fmt|q|quality|dpr|fit|crop|v|ver|version|id|page|p)"
+    r"(?:=[A-Za-z0-9_.,-]{0,40})?"
+)
+_HARMLESS_QUERY = re.compile(rf"(?:{_PARAMETER}(?:&{_PARAMETER})*)?")
+"""Parameters that choose a rendition; a value is long enough for a UUID, not for a signature."""
+
 _PATH_AND_QUERY_AS_THEY_ARE = "/?%:@!$&'()*+,;=~-._[]"
 
 
@@ -152,11 +170,13 @@ def _ipv6(host: str) -> str:
 def parse_object(uri: str) -> tuple[str, str]:
     """The bucket and the key of `scheme://bucket/key`; the key is literal, globs included.
 
+    Azure's `container@account.dfs.core.windows.net` is a bucket too.
+
     Raises:
       UriInvalid: no bucket or key, userinfo, a query, or a `.` or `..` in the path.
     """
     check_text(uri)
-    match = re.fullmatch(r"[^:]+://([^/?#@]+)/([^?]+)", uri)
+    match = _OBJECT.fullmatch(uri)
     if match is None or _has_dots(match[2]):
         raise errors.UriInvalid(f"not scheme://bucket/key: {redact_uri(uri)}")
     return match[1], match[2]
@@ -206,6 +226,36 @@ def redact_uri(uri: str) -> str:
 
     Never raises; what cannot be told from a secret is left out.
     """
+    if uri[:5].lower() == "data:":
+        return "data:..."
+    shown = _without_secrets(uri)
+    if is_harmless(shown):
+        return shown
+    match = _SHOWN.match(uri)
+    origin = match and match["origin"]
+    return f"{origin}/..." if origin else "..."
+
+
+def is_harmless(uri: str) -> bool:
+    """Whether a URI has a place for secrets nowhere but in its path.
+
+    A grammar of what is harmless, not a list of what is not: what it does not know is refused.
+    """
+    match = _SHOWN.fullmatch(uri) if len(uri) <= MAX_URI_CHARACTERS else None
+    if match is None or not _HARMLESS_QUERY.fullmatch(match["query"] or ""):
+        return False
+    path = urllib.parse.unquote(match["path"])
+    start = path.lstrip("/").partition("/")[0]
+    return not (
+        any(mark in path for mark in "?#;")
+        or "=" in path.partition("&")[2]
+        or (match["origin"] is None and (":" in start or "@" in start))
+        or ("@" in path and any(mark in path for mark in (":", "\\", "//")))
+    )
+
+
+def _without_secrets(uri: str) -> str:
+    """The URI without what its grammar has for secrets; there may be others in its path."""
     plain = re.split(r"[?#]", uri[:MAX_URI_CHARACTERS], maxsplit=1)[0]
     scheme, colon, rest = plain.partition(":")
     if colon and not rest.startswith("//"):

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -19,14 +19,17 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from beam_moderation import (
     fetch,
     open_batches,
-    policy,
-    quota,
     records,
+    resumption,
     runs,
     tables,
     vendor_worker,
 )
-from beam_moderation.vendors import credentials, kept, lane, protocol, retries, running, standing
+from beam_moderation.policy import Policy
+from beam_moderation.quota import Quota
+from beam_moderation.vendors import kept, lane, protocol, running, standing
+from beam_moderation.vendors.credentials import CredentialsSource
+from beam_moderation.vendors.retries import Retries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +38,13 @@ class _VendorJob:
 
     vendor: protocol.Vendor
     credentials: Callable[[], protocol.Credentials]
-    quota: quota.Quota
+    quota: Quota
     answers: str | None
-    policy: policy.Policy
+    policy: Policy
     fetcher: fetch.Fetcher
     fit: bool
     send_bytes: bool
-    retries: retries.Retries
+    retries: Retries
     deadline_s: float
     inbox: lane.Inbox | None
     run_id: str
@@ -81,12 +84,12 @@ class _LaneFn(beam.DoFn):
     _LANE = ReadModifyWriteStateSpec("lane", BooleanCoder())
     """Never written: that there is a state has the runner process a lane in one place at a time."""
 
-    def __init__(self, job: _VendorJob, resume_from: tables.Tables | None) -> None:
-        self._job, self._resume_from = job, resume_from
+    def __init__(self, job: _VendorJob, earlier: resumption.Resumption) -> None:
+        self._job, self._earlier = job, earlier
         self._name = uuid.uuid4().hex
 
     def start_bundle(self) -> None:
-        self._batches = open_batches.OpenBatches(self._resume_from)
+        self._batches = open_batches.OpenBatches(self._earlier)
 
     def process(
         self,
@@ -139,51 +142,56 @@ class ModerateWithVendor(beam.PTransform):
       deadline_s: how long after its submission an asynchronous task is given up.
       inbox: what callbacks delivered; the vendor is then asked only for what did not come.
       resume_from: tables whose committed batches are read back instead of being judged again.
+      retry_dead_letters: codes of dead letters in those tables, or `retryable` for all that are,
+        whose references are judged again, and paid for where the vendor is asked.
       run_id: what rows carry.
 
     Returns:
       A PCollection of `OutcomeBatch`.
 
     Raises:
-      ConfigurationError: results of tasks could not come, or would be lost by the deadline.
+      ConfigurationError: results of tasks could not come, or would be lost by the deadline; or
+        there is no such code of dead letters.
     """
 
     def __init__(
         self,
         vendor: protocol.Vendor,
-        quota: quota.Quota,
+        quota: Quota,
         *,
         credentials: Callable[[], protocol.Credentials] | None = None,
         answers: str | None = None,
-        policy: policy.Policy | None = None,
+        policy: Policy | None = None,
         fetcher: fetch.Fetcher | None = None,
         fit: bool = False,
         send_bytes: bool = False,
-        retries: retries.Retries | None = None,
+        retries: Retries | None = None,
         deadline_s: float = 600.0,
         inbox: lane.Inbox | None = None,
         resume_from: tables.Tables | None = None,
+        retry_dead_letters: Collection[str] = (),
         run_id: str | None = None,
     ) -> None:
         super().__init__()
         lane.check_waiting(vendor, deadline_s, inbox)
         if answers is None and resume_from is not None:
             answers = f"{resume_from.url.rstrip('/')}/_answers"
+        run_id = run_id or runs.new_run_id()
         self._job = _VendorJob(
             vendor,
-            credentials or _usual_credentials(vendor),
+            credentials or CredentialsSource(vendor.name),
             quota,
             answers,
-            policy or _default_policy(),
+            policy or Policy.default(),
             fetcher or fetch.Fetcher(),
             fit,
             send_bytes,
-            retries or _default_retries(),
+            retries or Retries(),
             deadline_s,
             inbox,
-            run_id or runs.new_run_id(),
+            run_id,
         )
-        self._resume_from = resume_from
+        self._earlier = resumption.Resumption(resume_from, retry_dead_letters, run_id)
 
     def expand(self, batches: Any) -> Any:
         """Keys batches by lane: references cross the shuffle, images that are fetched do not."""
@@ -195,24 +203,10 @@ class ModerateWithVendor(beam.PTransform):
                 tuple[int, records.ReferenceBatch]
             )
             | "Moderate"
-            >> beam.ParDo(_LaneFn(self._job, self._resume_from)).with_output_types(
-                records.OutcomeBatch
-            )
+            >> beam.ParDo(_LaneFn(self._job, self._earlier)).with_output_types(records.OutcomeBatch)
         )
 
 
 def lane_of(batch_id: str, lanes: int) -> int:
     """The lane of a batch, the same in every run."""
     return zlib.crc32(batch_id.encode()) % lanes
-
-
-def _usual_credentials(vendor: protocol.Vendor) -> credentials.CredentialsSource:
-    return credentials.CredentialsSource(vendor.name)
-
-
-def _default_policy() -> policy.Policy:
-    return policy.Policy.default()
-
-
-def _default_retries() -> retries.Retries:
-    return retries.Retries()

@@ -132,7 +132,7 @@ class VendorWorker:
     def _moderate(self, batch: records.ReferenceBatch, outcome_id: str) -> worker.Done:
         references = list(batch)
         lane = self._lane.lane
-        asking = self._lane.begin(lane.open(batch.id)).result()
+        asking = self._lane.begin(lane.open(batch.block or batch.id)).result()
         prepared = self._ask(references, asking)
         outcomes = self._lane.begin(lane.collect(asking)).result()
         results = {

@@ -15,37 +15,30 @@ import beam_moderation as bm
 from beam_moderation import scanners
 
 
-class BackfillOptions(PipelineOptions):
-    """What this pipeline asks beside Beam's own options."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--references", required=True, help="Parquet files, an fsspec URL")
-        parser.add_argument("--out", required=True, help="folder of the tables, an fsspec URL")
-        parser.add_argument(
-            "--scanner", action="append", default=[], choices=list(scanners.SCANNERS)
-        )
-        parser.add_argument(
-            "--model", action="append", default=[], help="manifest of an ONNX model"
-        )
-        parser.add_argument(
-            "--local_root",
-            action="append",
-            default=[],
-            help="folder whose files may be read; relative references start in the first",
-        )
-        parser.add_argument("--policy", help="a YAML file; the package's own where none is given")
-
-
-def make_options(arguments: Sequence[str] | None) -> PipelineOptions:
-    """Beam's options; the runner is its embedded one where none is named.
+def make_options(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, PipelineOptions]:
+    """This pipeline's own options, and Beam's; the runner is its embedded one where none is named.
 
     Beam's own default is Prism wherever that can be downloaded.
     """
-    options = PipelineOptions(arguments, save_main_session=False)
+    parser = argparse.ArgumentParser(
+        description="Moderates the images that Parquet files refer to."
+    )
+    parser.add_argument("--references", required=True, help="Parquet files, an fsspec URL")
+    parser.add_argument("--out", required=True, help="folder of the tables, an fsspec URL")
+    parser.add_argument("--scanner", action="append", default=[], choices=list(scanners.SCANNERS))
+    parser.add_argument("--model", action="append", default=[], help="manifest of an ONNX model")
+    parser.add_argument(
+        "--local_root",
+        action="append",
+        default=[],
+        help="folder whose files may be read; relative references start in the first",
+    )
+    parser.add_argument("--policy", help="a YAML file; the package's own where none is given")
+    chosen, rest = parser.parse_known_args(arguments)
+    options = PipelineOptions(rest, save_main_session=False)
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or "FnApiRunner"
-    return options
+    return chosen, options
 
 
 def make_fetcher(roots: Sequence[str]) -> bm.Fetcher:
@@ -54,10 +47,9 @@ def make_fetcher(roots: Sequence[str]) -> bm.Fetcher:
     return bm.Fetcher(bm.Filesystems.of(roots=roots, base=base))
 
 
-def run(arguments: list[str] | None = None) -> None:
+def run(arguments: Sequence[str] | None = None) -> None:
     """Builds the pipeline and runs it to its end."""
-    options = make_options(arguments)
-    chosen = options.view_as(BackfillOptions)
+    chosen, options = make_options(arguments)
     judges: list[bm.Judge] = [bm.OnnxModel.from_manifest(url) for url in chosen.model]
     judges += [scanners.by_name(name) for name in chosen.scanner]
     policy = bm.Policy.from_yaml(chosen.policy) if chosen.policy else None

@@ -6,8 +6,6 @@ the same bytes.
 """
 
 import datetime
-import functools
-import io
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +15,28 @@ import demo_vendors
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import skimage
 import zxingcpp
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
+from demo_pictures import (
+    PHOTOGRAPHS,
+    advertisement,
+    animated,
+    animation,
+    barcode,
+    bomb,
+    cut_out,
+    encoded,
+    exif_rotated,
+    gif,
+    jpeg,
+    noisy,
+    pasted,
+    photograph,
+    qr_code,
+    sixteen_bit,
+    skewed,
+    strip,
+)
+from PIL import Image, PngImagePlugin
 
 PASS = "pass"  # noqa: S105
 QR_CODE = "qrcode:qrcode=review"
@@ -29,26 +46,6 @@ CONTACT_AND_LINK = "ad:contact+link=review"
 
 FIRST_DAY = datetime.datetime(2026, 3, 2, 6, tzinfo=datetime.timezone.utc)
 BETWEEN_UPLOADS = datetime.timedelta(hours=3, minutes=7)
-
-PHOTOGRAPHS = (
-    "astronaut.png",
-    "chelsea.png",
-    "coffee.png",
-    "rocket.jpg",
-    "motorcycle_left.png",
-    "motorcycle_right.png",
-    "hubble_deep_field.jpg",
-    "camera.png",
-    "coins.png",
-    "brick.png",
-    "grass.png",
-    "gravel.png",
-    "moon.png",
-    "ihc.png",
-    "clock_motion.png",
-    "cell.png",
-)
-"""The files of `skimage.data` that are in the wheel and are photographs."""
 
 
 class Case(NamedTuple):
@@ -65,87 +62,6 @@ class Case(NamedTuple):
     expected: str
     note: str
     frame: int | None = None
-
-
-@functools.cache
-def photograph(name: str, width: int = 600, height: int = 400) -> Image.Image:
-    """A photograph, cropped and resized to `width` x `height` pixels, RGB. Not to be changed."""
-    with Image.open(pathlib.Path(skimage.__file__).parent / "data" / name) as image:
-        return ImageOps.fit(image.convert("RGB"), (width, height))
-
-
-def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
-    """The image as a file."""
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
-
-
-def jpeg(image: Image.Image, quality: int = 85, **options: Any) -> bytes:
-    """The image as a JPEG file."""
-    return encoded(image, "JPEG", quality=quality, **options)
-
-
-def barcode(text: str, symbology: Any, module_px: int) -> Image.Image:
-    """A bar code with its quiet zone, black on white, mode L."""
-    code = zxingcpp.create_barcode(text, symbology)
-    return Image.fromarray(np.asarray(zxingcpp.write_barcode_to_image(code, scale=module_px)))
-
-
-def qr_code(
-    module_px: int = 4,
-    dark: str = "#000000",
-    light: str = "#ffffff",
-    text: str = "https://win.example/join?from=photo",
-) -> Image.Image:
-    """A QR code in two colours, RGBA."""
-    code = barcode(text, zxingcpp.BarcodeFormat.QRCode, module_px)
-    return ImageOps.colorize(code, dark, light).convert("RGBA")
-
-
-def pasted(
-    background: Image.Image, patch: Image.Image, at: tuple[int, int] = (40, 40)
-) -> Image.Image:
-    """The background with the patch on it, where the patch is opaque."""
-    image = background.copy()
-    image.paste(patch, at, patch)
-    return image
-
-
-def skewed(patch: Image.Image) -> Image.Image:
-    """The patch as if photographed from the side."""
-    width, height = patch.size
-    corners = (-width // 8, -height // 5, 0, height, width, height * 4 // 5, width * 9 // 8, 0)
-    return patch.transform(
-        patch.size, Image.Transform.QUAD, corners, Image.Resampling.BICUBIC, fillcolor=(0,) * 4
-    )
-
-
-def noisy(image: Image.Image, deviation: float) -> Image.Image:
-    """The image with a sensor's noise, the same each time."""
-    pixels = np.asarray(image)
-    noise = np.random.default_rng(0).normal(0, deviation, pixels.shape)
-    return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
-
-
-def advertisement(
-    lines: Sequence[str],
-    photo: str = "coffee.png",
-    ink: str = "#c00020",
-    paper: str | None = "#fff4d0",
-) -> Image.Image:
-    """Lines of text over a photograph of 600 x 400 pixels, on a strip of `paper` if there is one.
-
-    Drawn with the font that Pillow has built in, so that no font file is needed.
-    """
-    image = photograph(photo).copy()
-    draw = ImageDraw.Draw(image)
-    top = 380 - 50 * len(lines)
-    if paper:
-        draw.rectangle((0, top - 15, 600, 400), fill=paper)
-    for row, line in enumerate(lines):
-        draw.text((24, top + 50 * row), line, ink, ImageFont.load_default(34))
-    return image
 
 
 BIG_SALE = ("BIG SALE 70% OFF", "Call +1 415 555 0132", "www.cheap-deals.example.com")
@@ -212,37 +128,6 @@ def advertisements() -> Iterator[Case]:
     yield Case("text-harmless.jpg", jpeg(harmless), PASS, "text without contact data")
 
 
-def animation(bad: int | None, total: int) -> list[Image.Image]:
-    """A photograph that drifts over `total` frames of 240 x 240 pixels, QR code in frame `bad`."""
-    photo = photograph("chelsea.png", 400, 240)
-    frames = [photo.crop((4 * i, 0, 4 * i + 240, 240)) for i in range(total)]
-    if bad is not None:
-        frames[bad] = pasted(frames[bad], qr_code(4), (60, 60))
-    return frames
-
-
-def strip(bad: int | None, tiles: int, tile_px: int = 420) -> Image.Image:
-    """Photographs one below the other, square tiles of `tile_px`, with a QR code in tile `bad`."""
-    image = Image.new("RGB", (tile_px, tile_px * tiles))
-    for index, name in enumerate(PHOTOGRAPHS[:tiles]):
-        image.paste(photograph(name, tile_px, tile_px), (0, tile_px * index))
-    if bad is not None:
-        image = pasted(image, qr_code(4), (120, tile_px * bad + 120))
-    return image
-
-
-def animated(frames: Sequence[Image.Image], file_format: str) -> bytes:
-    """The frames as an animation of 80 ms each."""
-    first, *rest = frames
-    return encoded(first, file_format, save_all=True, append_images=rest, duration=80)
-
-
-def gif(frames: Sequence[Image.Image]) -> bytes:
-    """The frames as a GIF of 128 colours."""
-    octree = Image.Quantize.FASTOCTREE
-    return animated([frame.quantize(128, octree) for frame in frames], "GIF")
-
-
 def frames_and_tiles() -> Iterator[Case]:
     """Animations and long images, bad in the middle."""
     bad, good = animation(5, 11), animation(None, 6)
@@ -257,28 +142,6 @@ def frames_and_tiles() -> Iterator[Case]:
     wide = jpeg(strip(2, 4).transpose(Image.Transpose.ROTATE_90))
     yield Case("wide-qr.jpg", wide, QR_CODE, "4 times as wide as high, QR code in tile 2", 2)
     yield Case("long.jpg", jpeg(strip(None, 4)), PASS, "harmless, 4 times as high as wide")
-
-
-def exif_rotated(image: Image.Image, orientation: int, stored: Image.Transpose) -> bytes:
-    """A JPEG stored turned, with the EXIF orientation that turns it back."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return jpeg(image.transpose(stored), exif=exif)
-
-
-def sixteen_bit(image: Image.Image) -> bytes:
-    """The image as a greyscale PNG of 16 bits a sample."""
-    samples = np.asarray(image.convert("L")).astype(np.uint16) * 257
-    return encoded(Image.fromarray(samples), "PNG")
-
-
-def cut_out(image: Image.Image) -> Image.Image:
-    """The image with the corners transparent, RGBA."""
-    mask = Image.new("L", image.size)
-    ImageDraw.Draw(mask).ellipse((0, 0, *image.size), fill=255)
-    cut = image.convert("RGBA")
-    cut.putalpha(mask)
-    return cut
 
 
 def encodings() -> Iterator[Case]:
@@ -307,11 +170,6 @@ def encodings() -> Iterator[Case]:
     yield Case("jpeg-named.png", jpeg(coded), QR_CODE, "a JPEG named .png")
     yield Case("16-bit.png", sixteen_bit(photograph("moon.png")), PASS, "16-bit PNG, harmless")
     yield Case("cmyk.jpg", jpeg(photograph("ihc.png").convert("CMYK")), PASS, "CMYK, harmless")
-
-
-def bomb(side_px: int = 12_000) -> bytes:
-    """A PNG of about 18 kB that is 144 megapixels large."""
-    return encoded(Image.new("1", (side_px, side_px)), "PNG")
 
 
 BROKEN = "image-broken"

@@ -45,7 +45,10 @@ def make_options(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, P
     parser.add_argument("--markers", required=True, help="folder of what was told, an fsspec URL")
     parser.add_argument("--vendor", required=True, help="alibaba, tencent or huawei")
     parser.add_argument(
-        "--vendor_option", action="append", default=[], help="of the vendor, as name=value"
+        *("--vendor-option", "--vendor_option"),
+        action="append",
+        default=[],
+        help="of the vendor, as name=value",
     )
     parser.add_argument("--credentials", help="a file; else the usual environment variables")
     parser.add_argument("--qps", type=int, default=20, help="calls a second")

@@ -4,6 +4,7 @@ import io
 import struct
 
 import bombs
+import pictures
 import pytest
 from PIL import Image
 
@@ -18,7 +19,7 @@ def read(data):
 
 @pytest.mark.parametrize("kind", PILLOW_FORMATS)
 def test_format_is_told_by_the_first_bytes(kind):
-    assert containers.format_of(bombs.encoded(bombs.picture(), kind)) == kind
+    assert containers.format_of(pictures.encoded(pictures.picture(), kind)) == kind
 
 
 def test_no_bytes_are_an_empty_image():
@@ -55,14 +56,14 @@ def test_avif_by_a_compatible_brand_is_avif():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_size_is_known_before_the_decoder_sees_the_file(kind):
-    assert read(bombs.encoded(bombs.picture(321, 57), kind)).size == (321, 57)
+    assert read(pictures.encoded(pictures.picture(321, 57), kind)).size == (321, 57)
 
 
 @pytest.mark.parametrize(
     "options", [{"lossless": True}, {"lossless": False}, {"exif": b"Exif\0\0"}]
 )
 def test_size_of_every_kind_of_webp_is_known(options):
-    assert read(bombs.encoded(bombs.picture(321, 57), "WEBP", **options)).size == (321, 57)
+    assert read(pictures.encoded(pictures.picture(321, 57), "WEBP", **options)).size == (321, 57)
 
 
 def test_size_of_a_large_webp_canvas_is_known():
@@ -71,18 +72,18 @@ def test_size_of_a_large_webp_canvas_is_known():
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_frames_are_counted_as_the_decoder_counts_them(kind):
-    data = bombs.animated(kind)
+    data = pictures.animated(kind)
     with Image.open(io.BytesIO(data)) as image:
         assert read(data).frames == image.n_frames == 11
 
 
 def test_default_image_of_an_apng_counts_as_a_frame():
-    data = bombs.animated("PNG", default_image=True)
+    data = pictures.animated("PNG", default_image=True)
     assert read(data).frames == 11
 
 
 def test_apng_has_no_more_frames_than_it_holds():
-    data = bombs.animated("PNG").replace(struct.pack(">I", 11) + bytes(4), b"\x7f" + bytes(7))
+    data = pictures.animated("PNG").replace(struct.pack(">I", 11) + bytes(4), b"\x7f" + bytes(7))
     assert read(data).frames == 11
 
 
@@ -125,7 +126,7 @@ def test_tile_far_larger_than_its_picture_is_refused():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_file_cut_anywhere_is_read_or_broken(kind):
-    data = bombs.encoded(bombs.noise(20, 20), kind)
+    data = pictures.encoded(pictures.noise(20, 20), kind)
     for end in range(20, len(data)):
         try:
             containers.read(kind, data[:end])
@@ -134,16 +135,16 @@ def test_file_cut_anywhere_is_read_or_broken(kind):
 
 
 def test_metadata_of_a_jpeg_does_not_reach_the_decoder():
-    exif = bombs.orientation_exif(6)
-    data = bombs.jpeg_upright_by_exif(6)[:2] + bombs.jpeg_segment(0xE1, exif)
+    exif = pictures.orientation_exif(6)
+    data = pictures.jpeg_upright_by_exif(6)[:2] + bombs.jpeg_segment(0xE1, exif)
     data += bombs.jpeg_segment(0xED, b"Photoshop 3.0\0") + bombs.jpeg_segment(0xFE, b"secret")
-    container = read(data + bombs.jpeg()[2:])
+    container = read(data + pictures.jpeg()[2:])
     assert container.orientation == 6
-    assert container.content == bombs.jpeg()
+    assert container.content == pictures.jpeg()
 
 
 def test_file_without_metadata_is_not_copied():
-    for data in (bombs.jpeg(), bombs.encoded(bombs.picture(), "PNG")):
+    for data in (pictures.jpeg(), pictures.encoded(pictures.picture(), "PNG")):
         assert read(data).content is data
 
 
@@ -151,7 +152,7 @@ def test_file_without_metadata_is_not_copied():
     "bomb", [bombs.png_text_bomb, bombs.png_profile_bomb, bombs.png_text_of_settings]
 )
 def test_texts_and_profiles_of_a_png_do_not_reach_the_decoder(bomb):
-    assert read(bomb()).content == bombs.encoded(bombs.picture(), "PNG")
+    assert read(bomb()).content == pictures.encoded(pictures.picture(), "PNG")
 
 
 def test_comments_of_a_gif_do_not_reach_the_decoder():
@@ -164,21 +165,21 @@ def test_png_without_its_end_chunk_ends_early():
 
 
 def test_png_may_lack_the_checksum_of_its_end_chunk():
-    assert read(bombs.encoded(bombs.picture(), "PNG")[:-4]).size == (64, 48)
+    assert read(pictures.encoded(pictures.picture(), "PNG")[:-4]).size == (64, 48)
 
 
 def test_gif_may_lack_its_trailer():
-    assert read(bombs.animated("GIF")[:-1]).frames == 11
+    assert read(pictures.animated("GIF")[:-1]).frames == 11
 
 
 def test_gif_that_ends_inside_a_frame_ends_early():
     with pytest.raises(errors.ImageBroken, match="inside a block"):
-        read(bombs.animated("GIF")[:-3])
+        read(pictures.animated("GIF")[:-3])
 
 
 @pytest.mark.parametrize("kind", PILLOW_FORMATS)
 def test_bytes_behind_the_end_are_ignored(kind):
-    data = bombs.encoded(bombs.picture(), kind)
+    data = pictures.encoded(pictures.picture(), kind)
     assert read(data + b"<script>" * 100)._replace(content=b"") == read(data)._replace(content=b"")
 
 
@@ -194,39 +195,39 @@ def test_file_too_short_for_its_pixels_is_noticed(bomb):
 def test_blank_jpeg_is_not_too_short(side, options):
     for mode in ("L", "RGB", "CMYK"):
         blank = Image.new(mode, (side, side))
-        assert not read(bombs.encoded(blank, "JPEG", quality=1, **options)).short
+        assert not read(pictures.encoded(blank, "JPEG", quality=1, **options)).short
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
 def test_blank_png_is_not_too_short(mode):
     blank = Image.new(mode, (3000, 2000))
-    assert not read(bombs.encoded(blank, "PNG", compress_level=9)).short
+    assert not read(pictures.encoded(blank, "PNG", compress_level=9)).short
 
 
 def test_scans_of_a_progressive_jpeg_are_work():
-    assert read(bombs.encoded(bombs.picture(), "JPEG", progressive=True)).effort == 1
+    assert read(pictures.encoded(pictures.picture(), "JPEG", progressive=True)).effort == 1
     assert read(bombs.jpeg_of_scans(200)).effort == pytest.approx(21)
 
 
 def test_scans_of_the_components_of_a_baseline_jpeg_are_work():
     assert read(bombs.jpeg_of_component_scans(200)).effort == pytest.approx(20.3)
-    assert read(bombs.jpeg() + b"\xff\xda" * 1000).effort == 1
+    assert read(pictures.jpeg() + b"\xff\xda" * 1000).effort == 1
 
 
 def test_scans_of_a_jpeg_within_a_tiff_are_work():
     assert read(bombs.tiff_of_scans(1, 64, 64)).effort == 10
-    assert read(bombs.encoded(bombs.picture(), "TIFF", compression="jpeg")).effort == 1
+    assert read(pictures.encoded(pictures.picture(), "TIFF", compression="jpeg")).effort == 1
 
 
 @pytest.mark.parametrize("header", sorted({*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC}))
 def test_jpeg_that_no_browser_shows_is_unsupported(header):
-    data = bombs.jpeg().replace(b"\xff\xc0", bytes([0xFF, header]))
+    data = pictures.jpeg().replace(b"\xff\xc0", bytes([0xFF, header]))
     with pytest.raises(errors.FormatUnsupported, match="neither baseline nor progressive"):
         read(data)
 
 
 def test_jpeg_without_a_frame_is_broken():
-    data = bombs.jpeg()
+    data = pictures.jpeg()
     start = data.index(b"\xff\xc0")
     with pytest.raises(errors.ImageBroken):
         read(data[:start] + data[start + 19 :])
@@ -234,7 +235,7 @@ def test_jpeg_without_a_frame_is_broken():
 
 def test_run_length_bmp_is_work():
     assert read(bombs.bmp_run_length(100, 100)).effort > 30
-    assert read(bombs.encoded(bombs.picture(), "BMP")).effort == 1
+    assert read(pictures.encoded(pictures.picture(), "BMP")).effort == 1
 
 
 @pytest.mark.parametrize("kind", [3, 4, 8, 9])
@@ -262,7 +263,7 @@ def test_orientation_is_read_from_every_layout(order, big, kind):
 
 
 def test_every_page_of_a_tiff_can_be_made_the_first():
-    data = bombs.animated("TIFF", bombs.animation(3, bad=1))
+    data = pictures.animated("TIFF", pictures.animation(3, bad=1))
     page = read(data).pages[1]
     with Image.open(io.BytesIO(tiff_directories.with_first_page(data, page.position))) as image:
-        assert image.getpixel((5, 5)) == bombs.RED
+        assert image.getpixel((5, 5)) == pictures.RED

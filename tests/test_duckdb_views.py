@@ -66,6 +66,27 @@ def test_a_success_wins_whichever_was_first(tmp_path, failed_at, judged_at):
     assert told(tmp_path) == [("a", "pass")]
 
 
+def test_a_row_that_could_not_be_read_at_first_has_one_outcome(tmp_path):
+    """Its id was taken, and then the row that had it was removed."""
+    unread = dead_letter("f#1", stage="read", source="f#1", failed_at=NOON)
+    write(tmp_path, ([], [], [unread]), ([], [image("a", source="f#1", moderated_at=LATE)], []))
+    assert told(tmp_path) == [("a", "pass")]
+
+
+def test_a_row_whose_id_is_taken_now_has_an_outcome_beside_who_has_it(tmp_path):
+    """It was judged at first, and then another row came before it that has its id."""
+    write(
+        tmp_path,
+        ([], [image("a", source="f#1", moderated_at=EARLY)], []),
+        (
+            [],
+            [image("a", source="f#0", suggestion="block", moderated_at=LATE)],
+            [dead_letter("f#1", stage="read", source="f#1", failed_at=LATE)],
+        ),
+    )
+    assert told(tmp_path) == [("a", "block"), ("f#1", "fetch-not-found")]
+
+
 def test_of_several_failures_the_latest_stands(tmp_path):
     failures = [
         dead_letter("a", stage="fetch", code="old", failed_at=EARLY),

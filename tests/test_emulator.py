@@ -220,6 +220,23 @@ def test_huawei_v3_wants_every_data_id_once(emulate: Emulate) -> None:
     assert (item["data_id"], item["suggestion"], item["category"]) == ("one", "block", "porn")
 
 
+def test_huawei_v3_tells_which_of_the_accounts_lists_a_word_is_in(emulate: Emulate) -> None:
+    running = emulate("huawei")
+    path = f"/v3/{emulator.Settings().project_id}/moderation/image"
+    document = {"url": "https://img.example.com/image_text-block.jpg", "language": "zh"}
+    document |= {"event_type": "album", "categories": ["image_text"]}
+    config = {"black_glossary_names": ["spam"], "white_glossary_names": ["brand"]}
+    answer = calls.huawei(running.url, "POST", path, {**document, "image_text_config": config})
+    (detail,) = answer.json["result"]["details"]
+    assert detail["segments"][0]["glossary_name"] == "spam"
+    for wrong in ({"language": 7}, {"image_text_config": []}):
+        answer = calls.huawei(running.url, "POST", path, {**document, **wrong})
+        assert answer.json["error_code"] == "AIS.0012"
+    config["white_glossary_names"] = "brand"
+    answer = calls.huawei(running.url, "POST", path, {**document, "image_text_config": config})
+    assert answer.json["error_code"] == "AIS.0012"
+
+
 def test_huawei_leaves_out_what_is_below_the_threshold(urls: Urls) -> None:
     document = {"urls": ["http://a/terrorism-pass"], "categories": ["terrorism"], "threshold": 0.99}
     answer = calls.huawei(urls["huawei"], "POST", "/v1.0/moderation/image/batch", document)

@@ -4,10 +4,12 @@ import pickle
 import re
 import socket
 import threading
+from typing import ClassVar
 
 import fsspec
 import pytest
 import web
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from beam_moderation import addresses, errors, filesystems
 
@@ -252,6 +254,43 @@ def test_no_more_is_read_of_an_object_than_shows_that_it_is_too_large(memory):
 def test_bucket_outside_the_list_is_refused(memory, uri):
     with pytest.raises(errors.SchemeRefused):
         read(memory, uri)
+
+
+LAKE = "abfss://images@lake.dfs.core.windows.net"
+
+
+class Azure(MemoryFileSystem):
+    """A container of Azure as its filesystem has it: by its name, of the account of an option."""
+
+    protocol = "abfss"
+    store: ClassVar = {"/images/a.jpg": MemoryFile(None, "/images/a.jpg", web.IMAGE)}
+
+    def __init__(self, account_name):
+        super().__init__()
+        assert account_name == "lake"
+
+
+@pytest.fixture
+def azure(monkeypatch):
+    monkeypatch.setattr(filesystems, "_filesystem_class", {"abfss": Azure}.get)
+
+
+@pytest.mark.usefixtures("azure")
+def test_a_container_of_azure_is_named_with_its_account():
+    assert read(filesystems.Filesystems.of(buckets=[LAKE]), f"{LAKE}/a.jpg") == web.IMAGE
+
+
+@pytest.mark.usefixtures("azure")
+@pytest.mark.parametrize("name", ["images", "images@other.dfs.core.windows.net"])
+def test_a_container_of_another_account_is_refused(name):
+    with pytest.raises(errors.SchemeRefused):
+        read(filesystems.Filesystems.of(buckets=[LAKE]), f"abfss://{name}/a.jpg")
+
+
+@pytest.mark.usefixtures("azure")
+def test_containers_of_two_accounts_are_the_operators_mistake():
+    with pytest.raises(errors.ConfigurationError, match="one account"):
+        filesystems.Filesystems.of(buckets=[LAKE, LAKE.replace("lake", "sea")])
 
 
 @pytest.mark.parametrize("bucket", ["images", "s3:images", "memory://", "nosuch://images"])

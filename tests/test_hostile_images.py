@@ -4,6 +4,7 @@ import contextlib
 
 import bombs
 import numpy as np
+import pictures
 import pytest
 from PIL import Image
 
@@ -26,7 +27,7 @@ BAD = {
     "html": (bombs.html, errors.FormatUnsupported),
     "heic": (bombs.heic, errors.FormatUnsupported),
     "jpeg truncated": (bombs.jpeg_truncated, errors.ImageBroken),
-    "jpeg without end": (lambda: bombs.jpeg()[:-2], errors.ImageBroken),
+    "jpeg without end": (lambda: pictures.jpeg()[:-2], errors.ImageBroken),
     "jpeg of scans": (bombs.jpeg_of_scans, errors.ImageTooManyPixels),
     "jpeg claiming": (bombs.jpeg_claiming, errors.ImageTooManyPixels),
     "jpeg claiming less": (lambda: bombs.jpeg_claiming(7000, 7000), errors.ImageBroken),
@@ -70,14 +71,14 @@ def test_bad_bytes_end_in_one_error_that_names_its_cause(bomb, error):
 FINE = {
     "jpeg corrupted": bombs.jpeg_corrupted,
     "jpeg exif claiming much": bombs.jpeg_exif_claiming_much,
-    "jpeg and bytes behind it": lambda: bombs.jpeg() + b"\0" * 1000,
+    "jpeg and bytes behind it": lambda: pictures.jpeg() + b"\0" * 1000,
     "png text": bombs.png_text_bomb,
     "png profile": bombs.png_profile_bomb,
     "png settings": bombs.png_text_of_settings,
     "gif comment": bombs.gif_with_comment,
     "webp": lambda: bombs.webp_solid(3000, 2000),
     "png blank": lambda: bombs.png(2000, 3000, bombs.png_pixels(2000, 3000)),
-    "long": bombs.strip,
+    "long": pictures.strip,
 }
 
 
@@ -89,7 +90,7 @@ def test_what_is_odd_but_can_be_shown_is_judged(make):
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 @pytest.mark.parametrize("kind", images.FORMATS)
 def test_image_cut_short_anywhere_is_never_judged_as_if_it_were_whole(kind):
-    data = bombs.encoded(bombs.noise(40, 30), kind)
+    data = pictures.encoded(pictures.noise(40, 30), kind)
     whole = only(data).tobytes()
     for end in range(0, len(data), 97):
         try:
@@ -101,7 +102,7 @@ def test_image_cut_short_anywhere_is_never_judged_as_if_it_were_whole(kind):
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 @pytest.mark.parametrize("kind", images.FORMATS)
 def test_any_change_to_the_bytes_ends_in_frames_or_one_image_error(kind):
-    data = bombs.encoded(bombs.noise(40, 30), kind)
+    data = pictures.encoded(pictures.noise(40, 30), kind)
     generator = np.random.default_rng(7)
     for _ in range(60):
         changed = bytearray(data)
@@ -134,7 +135,16 @@ def test_bombs_that_pillow_finds_are_too_many_pixels(bomb):
 
 
 def test_what_the_consumer_of_a_frame_raises_is_left_alone():
-    iterator = images.frames(bombs.jpeg(), LIMITS, SAMPLING)
+    iterator = images.frames(pictures.jpeg(), LIMITS, SAMPLING)
     next(iterator)
     with pytest.raises(ZeroDivisionError):
         iterator.throw(ZeroDivisionError())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_libtiff_writes_nothing_of_a_file(capfd):
+    data = pictures.encoded(pictures.noise(64, 48), "TIFF", compression="tiff_lzw")
+    for place in range(8, len(data) - 8, 100):
+        with contextlib.suppress(errors.ImageError):
+            frames(data[:place] + b"\xff" * 8 + data[place + 8 :])
+    assert capfd.readouterr().err == ""

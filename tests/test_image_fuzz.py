@@ -7,6 +7,7 @@ import struct
 
 import bombs
 import fuzzing
+import pictures
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,30 +23,30 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 def seeds():
     """Valid images that reach as much of the decoders as a few kilobytes can."""
-    picture = bombs.picture(40, 24)
-    exif = bombs.orientation_exif(6)
-    yield bombs.jpeg(picture, exif=exif, progressive=True, comment=b"a comment")
-    yield bombs.jpeg(picture.convert("CMYK"), restart_marker_blocks=2)
-    yield bombs.jpeg(picture.convert("L"), exif=exif)
+    picture = pictures.picture(40, 24)
+    exif = pictures.orientation_exif(6)
+    yield pictures.jpeg(picture, exif=exif, progressive=True, comment=b"a comment")
+    yield pictures.jpeg(picture.convert("CMYK"), restart_marker_blocks=2)
+    yield pictures.jpeg(picture.convert("L"), exif=exif)
     yield bombs.jpeg_of_two_pictures()
-    yield bombs.encoded(picture, "PNG", exif=exif, compress_level=0)
-    yield bombs.encoded(picture.convert("P"), "PNG", transparency=0, bits=4)
-    yield bombs.encoded(picture.convert("RGBA"), "PNG")
-    yield bombs.grey_of_16_bits()
-    yield bombs.encoded(picture.quantize(7), "GIF", comment=b"a comment", interlace=1)
-    yield bombs.encoded(picture, "BMP")
-    yield bombs.encoded(picture.convert("1"), "BMP")
+    yield pictures.encoded(picture, "PNG", exif=exif, compress_level=0)
+    yield pictures.encoded(picture.convert("P"), "PNG", transparency=0, bits=4)
+    yield pictures.encoded(picture.convert("RGBA"), "PNG")
+    yield pictures.grey_of_16_bits()
+    yield pictures.encoded(picture.quantize(7), "GIF", comment=b"a comment", interlace=1)
+    yield pictures.encoded(picture, "BMP")
+    yield pictures.encoded(picture.convert("1"), "BMP")
     yield bombs.bmp_run_length(30, 20)
-    yield bombs.encoded(picture, "WEBP", exif=exif)
+    yield pictures.encoded(picture, "WEBP", exif=exif)
     yield bombs.webp_solid(30, 20)
-    yield bombs.encoded(picture.convert("RGBA"), "WEBP", lossless=True)
-    yield bombs.encoded(picture, "AVIF", exif=exif)
+    yield pictures.encoded(picture.convert("RGBA"), "WEBP", lossless=True)
+    yield pictures.encoded(picture, "AVIF", exif=exif)
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
-        yield bombs.encoded(picture, "TIFF", compression=compression, tiffinfo={274: 6})
-    yield bombs.encoded(picture.convert("1"), "TIFF", compression="group4")
-    yield bombs.encoded(picture, "TIFF", big_tiff=True)
-    frames = bombs.animation(4, 2, 20, 12)
-    yield from (bombs.animated(kind, frames) for kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF"))
+        yield pictures.encoded(picture, "TIFF", compression=compression, tiffinfo={274: 6})
+    yield pictures.encoded(picture.convert("1"), "TIFF", compression="group4")
+    yield pictures.encoded(picture, "TIFF", big_tiff=True)
+    frames = pictures.animation(4, 2, 20, 12)
+    yield from (pictures.animated(kind, frames) for kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF"))
 
 
 SEEDS = list(seeds())

@@ -5,6 +5,7 @@ import sys
 import bombs
 import decoding
 import judging_folder
+import pictures
 import pytest
 from PIL import Image
 from test_hostile_images import BAD, FINE
@@ -18,33 +19,33 @@ WIDTH, HEIGHT = 2000, 1500
 
 def see_through(angle=0):
     """A picture of exactly the most pixels, with every degree of transparency: RGBA."""
-    image = bombs.picture(WIDTH, HEIGHT).rotate(angle)
+    image = pictures.picture(WIDTH, HEIGHT).rotate(angle)
     image.putalpha(Image.linear_gradient("L").resize((WIDTH, HEIGHT)))
     return image
 
 
 def hungry_gif():
     """A GIF of full frames, each with a palette and a transparent colour of its own."""
-    pictures = [bombs.picture(WIDTH, HEIGHT).rotate(angle).quantize(8) for angle in range(3)]
-    return bombs.animated("GIF", pictures, disposal=3, transparency=0, optimize=False)
+    turned = [pictures.picture(WIDTH, HEIGHT).rotate(angle).quantize(8) for angle in range(3)]
+    return pictures.animated("GIF", turned, disposal=3, transparency=0, optimize=False)
 
 
 def hungriest():
     """Of each format, what takes the most memory a pixel, by name."""
-    upright = {"exif": bombs.orientation_exif(6)}
+    upright = {"exif": pictures.orientation_exif(6)}
     grey = Image.linear_gradient("L").resize((WIDTH, HEIGHT))
-    cmyk = bombs.picture(WIDTH, HEIGHT).convert("CMYK")
+    cmyk = pictures.picture(WIDTH, HEIGHT).convert("CMYK")
     two = [see_through(), see_through(5)]
     return {
-        "jpeg": bombs.jpeg(cmyk, progressive=True, subsampling=0, **upright),
-        "png": bombs.encoded(see_through().convert("LA"), "PNG", compress_level=1, **upright),
-        "apng": bombs.animated("PNG", two, disposal=2, blend=1, compress_level=1),
+        "jpeg": pictures.jpeg(cmyk, progressive=True, subsampling=0, **upright),
+        "png": pictures.encoded(see_through().convert("LA"), "PNG", compress_level=1, **upright),
+        "apng": pictures.animated("PNG", two, disposal=2, blend=1, compress_level=1),
         "gif": hungry_gif(),
-        "webp": bombs.encoded(see_through(), "WEBP", method=0, **upright),
-        "animated webp": bombs.animated("WEBP", two, method=0),
+        "webp": pictures.encoded(see_through(), "WEBP", method=0, **upright),
+        "animated webp": pictures.animated("WEBP", two, method=0),
         "lossless webp": bombs.webp_solid(WIDTH, HEIGHT),
-        "tiff": bombs.encoded(grey.convert("F"), "TIFF"),
-        "avif": bombs.animated("AVIF", two, speed=10, subsampling="4:4:4"),
+        "tiff": pictures.encoded(grey.convert("F"), "TIFF"),
+        "avif": pictures.animated("AVIF", two, speed=10, subsampling="4:4:4"),
     }
 
 

@@ -5,6 +5,7 @@ from concurrent import futures
 
 import bombs
 import numpy as np
+import pictures
 import pytest
 from PIL import GifImagePlugin, Image, TiffImagePlugin
 
@@ -125,7 +126,7 @@ def test_tiles_cover_a_picture_without_overlap(width, height):
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF", "TIFF"])
 def test_bad_frame_in_the_middle_is_found(kind):
-    found = frames(bombs.animated(kind), images.Sampling(max_frames=100))
+    found = frames(pictures.animated(kind), images.Sampling(max_frames=100))
     assert [frame.index for frame in found] == list(range(11))
     red = [frame.index for frame in found if middle(frame.image)[0] > middle(frame.image)[1] + 90]
     assert red == [5]
@@ -133,7 +134,7 @@ def test_bad_frame_in_the_middle_is_found(kind):
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF", "TIFF"])
 def test_sampled_frames_are_those_of_a_whole_decoding(kind):
-    data = bombs.animated(kind)
+    data = pictures.animated(kind)
     every = {frame.index: frame for frame in frames(data, images.Sampling(max_frames=100))}
     sample = frames(data, images.Sampling(interval=3))
     assert [frame.index for frame in sample] == [0, 3, 6, 9]
@@ -145,27 +146,29 @@ def test_first_picture_of_several_in_a_jpeg_is_the_image():
     image = images.open_image(bombs.jpeg_of_two_pictures(), LIMITS)
     assert (image.format, image.frames_total) == ("JPEG", 1)
     (frame,) = image.frames(SAMPLING)
-    np.testing.assert_allclose(frame.image.getpixel((5, 5)), bombs.RED, atol=12)
+    np.testing.assert_allclose(frame.image.getpixel((5, 5)), pictures.RED, atol=12)
 
 
 @pytest.mark.parametrize("size", [(600, 20_000), (20_000, 600)])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_long_picture_comes_in_tiles_in_reading_order(size, kind):
-    image = images.open_image(bombs.strip(*size, kind), LIMITS)
+    image = images.open_image(pictures.strip(*size, kind), LIMITS)
     assert image.frames_total == 33
     found = list(image.frames(SAMPLING))
     assert [frame.index for frame in found] == [0, 3, 6, 9, 13, 16, 19, 23, 26, 29]
     assert {min(frame.image.size) for frame in found} == {600}
     colours = [frame.image.getpixel((300, 10)) for frame in found]
-    expected = [bombs.RED] * 3 + [bombs.GREEN] * 3 + [bombs.BLUE] * 2 + [bombs.YELLOW] * 2
+    expected = (
+        [pictures.RED] * 3 + [pictures.GREEN] * 3 + [pictures.BLUE] * 2 + [pictures.YELLOW] * 2
+    )
     np.testing.assert_allclose(colours, expected, atol=12)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(("width", "height"), [(120, 960), (960, 120)])
 def test_tiles_of_a_turned_picture_are_those_of_the_upright_one(orientation, width, height):
-    turned = bombs.jpeg_upright_by_exif(orientation, width, height)
-    expected = frames(bombs.jpeg_upright_by_exif(1, width, height))
+    turned = pictures.jpeg_upright_by_exif(orientation, width, height)
+    expected = frames(pictures.jpeg_upright_by_exif(1, width, height))
     assert len(expected) == 8
     for sufficient_size in (None, (100, 100), (60, 60)):
         found = frames(turned, sufficient_size=sufficient_size)
@@ -178,7 +181,7 @@ def test_tiles_of_a_turned_picture_are_those_of_the_upright_one(orientation, wid
 
 
 def test_every_tile_of_a_long_animation_is_met_when_the_sample_is_spread():
-    data = bombs.animated("GIF", bombs.animation(20, bad=None, width=30, height=450))
+    data = pictures.animated("GIF", pictures.animation(20, bad=None, width=30, height=450))
     image = images.open_image(data, LIMITS)
     assert image.frames_total == 20 * 15
     found = [frame.index for frame in image.frames(images.Sampling(max_frames=20))]
@@ -203,7 +206,8 @@ def test_whole_long_animation_comes_without_gaps():
 
 def test_frames_may_be_kept():
     shades = [
-        middle(frame.image)[0] for frame in frames(bombs.animated("GIF", bombs.animation(9, None)))
+        middle(frame.image)[0]
+        for frame in frames(pictures.animated("GIF", pictures.animation(9, None)))
     ]
     assert shades == [shade * 10 for shade in range(9)]
 
@@ -217,13 +221,13 @@ def test_frames_are_never_counted_by_going_through_them(kind, image_file, monkey
         raise AssertionError("n_frames goes through the whole file")
 
     monkeypatch.setattr(image_file, "n_frames", property(refuse))
-    assert len(frames(bombs.animated(kind), images.Sampling(interval=5))) == 3
+    assert len(frames(pictures.animated(kind), images.Sampling(interval=5))) == 3
 
 
 def test_threads_that_decode_at_once_do_not_disturb_each_other():
-    files = [bombs.encoded(bombs.noise(), kind) for kind in images.FORMATS]
-    files += [bombs.animated(kind) for kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF")]
-    files += [bombs.strip(100, 1000), bombs.jpeg_upright_by_exif(6, 400, 300)]
+    files = [pictures.encoded(pictures.noise(), kind) for kind in images.FORMATS]
+    files += [pictures.animated(kind) for kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF")]
+    files += [pictures.strip(100, 1000), pictures.jpeg_upright_by_exif(6, 400, 300)]
 
     def seen(data):
         return [(frame.index, frame.image.tobytes()) for frame in frames(data)]
@@ -234,14 +238,14 @@ def test_threads_that_decode_at_once_do_not_disturb_each_other():
 
 
 def test_frames_may_be_taken_twice():
-    image = images.open_image(bombs.animated("WEBP"), LIMITS)
+    image = images.open_image(pictures.animated("WEBP"), LIMITS)
     one, other = (list(image.frames(images.Sampling(interval=4))) for _ in range(2))
     assert [frame.index for frame in one] == [frame.index for frame in other] == [0, 4, 8]
     assert all(a.image.tobytes() == b.image.tobytes() for a, b in zip(one, other, strict=True))
 
 
 def test_size_is_given_as_it_is_stored():
-    image = images.open_image(bombs.jpeg_upright_by_exif(6, 64, 48), LIMITS)
+    image = images.open_image(pictures.jpeg_upright_by_exif(6, 64, 48), LIMITS)
     assert (image.width, image.height) == (48, 64)
     (frame,) = image.frames(SAMPLING)
     assert frame.image.size == (64, 48)
@@ -259,13 +263,13 @@ def test_size_is_given_as_it_is_stored():
     ],
 )
 def test_jpeg_is_decoded_no_larger_than_is_sufficient(stored, sufficient, decoded):
-    data = bombs.jpeg(bombs.picture(*stored))
+    data = pictures.jpeg(pictures.picture(*stored))
     assert only(data, sufficient_size=sufficient).size == decoded
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_sufficient_size_is_that_of_the_upright_picture(orientation):
-    data = bombs.jpeg_upright_by_exif(orientation, 1600, 800)
+    data = pictures.jpeg_upright_by_exif(orientation, 1600, 800)
     assert only(data, sufficient_size=(390, 100)).size == (400, 200)
     assert only(data, sufficient_size=(100, 190)).size == (400, 200)
 
@@ -273,7 +277,7 @@ def test_sufficient_size_is_that_of_the_upright_picture(orientation):
 @pytest.mark.parametrize("size", [(600, 4807), (4807, 600)])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_sufficient_size_holds_for_every_tile(size, orientation):
-    data = bombs.jpeg_upright_by_exif(orientation, *size)
+    data = pictures.jpeg_upright_by_exif(orientation, *size)
     found = frames(data, images.Sampling(max_frames=99), (140, 149))
     assert len(found) == 8
     assert all(frame.image.width >= 140 and frame.image.height >= 149 for frame in found)
@@ -282,18 +286,18 @@ def test_sufficient_size_holds_for_every_tile(size, orientation):
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_sufficient_size_leaves_other_formats_as_they_are(kind):
-    data = bombs.encoded(bombs.picture(), kind)
+    data = pictures.encoded(pictures.picture(), kind)
     assert only(data, sufficient_size=(8, 8)).size == (64, 48)
 
 
 def test_format_that_is_not_allowed_is_unsupported():
     with pytest.raises(errors.FormatUnsupported, match="GIF"):
-        images.open_image(bombs.animated("GIF"), images.ImageLimits(formats=("JPEG",)))
+        images.open_image(pictures.animated("GIF"), images.ImageLimits(formats=("JPEG",)))
 
 
 def test_name_of_a_format_is_what_the_bytes_say():
     for kind in images.FORMATS:
-        assert images.open_image(bombs.encoded(bombs.picture(), kind), LIMITS).format == kind
+        assert images.open_image(pictures.encoded(pictures.picture(), kind), LIMITS).format == kind
 
 
 @pytest.mark.parametrize("size", [(101, 99), (1, 201), (201, 1)])
@@ -301,20 +305,20 @@ def test_name_of_a_format_is_what_the_bytes_say():
 def test_picture_above_a_limit_is_refused_before_it_is_decoded(kind, size):
     limits = images.ImageLimits(max_pixels=100 * 99, max_side=200)
     with pytest.raises(errors.ImageTooManyPixels):
-        images.open_image(bombs.encoded(bombs.picture(*size), kind), limits)
+        images.open_image(pictures.encoded(pictures.picture(*size), kind), limits)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
 def test_frames_that_lie_between_the_sampled_ones_count_as_decoded(kind):
     # Eleven frames of 60 x 40, of which the first and the ninth are judged.
-    data, sampling = bombs.animated(kind), images.Sampling(interval=8)
+    data, sampling = pictures.animated(kind), images.Sampling(interval=8)
     assert len(frames(data, sampling, limits=images.ImageLimits(2400, 60, 2400 * 11))) == 2
     with pytest.raises(errors.ImageTooManyPixels, match="work for 26400"):
         frames(data, sampling, limits=images.ImageLimits(2400, 60, 2400 * 11 - 1))
 
 
 def test_pages_of_a_tiff_that_are_left_out_are_not_decoded():
-    data = bombs.animated("TIFF")
+    data = pictures.animated("TIFF")
     assert (
         len(frames(data, images.Sampling(interval=8), limits=images.ImageLimits(2400, 60, 9600)))
         == 2
@@ -322,6 +326,6 @@ def test_pages_of_a_tiff_that_are_left_out_are_not_decoded():
 
 
 def test_each_page_of_a_tiff_has_to_keep_the_limits():
-    pages = [bombs.picture(10, 10), bombs.picture(100, 100)]
+    pages = [pictures.picture(10, 10), pictures.picture(100, 100)]
     with pytest.raises(errors.ImageTooManyPixels):
-        frames(bombs.animated("TIFF", pages), limits=images.ImageLimits(5000, 200, 10**6))
+        frames(pictures.animated("TIFF", pages), limits=images.ImageLimits(5000, 200, 10**6))

@@ -202,6 +202,15 @@ def test_frames_that_nobody_takes_cost_no_other_image(isolated):
     assert prepared(decoder, picture(51)) == [[pytest.approx(0.2)]]
 
 
+def test_frames_that_are_not_even_begun_leave_no_process(isolated):
+    decoder = isolated()
+    _, frames = decoder(animation(*range(10, 100, 10)))
+    (process,) = psutil.Process(decoder._server._process.pid).children()
+    del frames
+    gc.collect()
+    assert not process.is_running()
+
+
 def test_eight_threads_get_each_its_own_answer(isolated):
     decoder = isolated()
 

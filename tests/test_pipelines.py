@@ -59,8 +59,17 @@ sys.path.insert(0, sys.argv[1])
 import backfill
 for arguments in [], ["--runner=PrismRunner"]:
     arguments += "--references=r", "--out=o"
-    print(backfill.make_options(arguments).get_all_options()["runner"])
+    _, options = backfill.make_options(arguments)
+    print(options.get_all_options()["runner"])
 """
+
+
+@pytest.mark.parametrize("name", ["backfill", "stream"])
+def test_a_pipeline_to_copy_says_what_its_own_options_are(name):
+    said = run(BACKFILL.with_name(f"{name}.py"), "--help")
+    assert f"usage: {name}.py" in said
+    for option in ("--out", "--scanner", "--model", "--local_root"):
+        assert option in said
 
 
 def test_the_backfill_to_copy_runs_on_the_embedded_runner_unless_told():

@@ -2,6 +2,7 @@
 
 import bombs
 import numpy as np
+import pictures
 import pytest
 from PIL import Image
 
@@ -27,13 +28,13 @@ def quarters(image):
 
 
 def assert_upright(image, tolerance=12):
-    expected = [bombs.RED, bombs.GREEN, bombs.BLUE, bombs.YELLOW]
+    expected = [pictures.RED, pictures.GREEN, pictures.BLUE, pictures.YELLOW]
     np.testing.assert_allclose(quarters(image), expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation):
-    data = bombs.jpeg_upright_by_exif(orientation)
+    data = pictures.jpeg_upright_by_exif(orientation)
     image = only(data)
     assert image.size == (64, 48)
     assert_upright(image)
@@ -41,15 +42,15 @@ def test_exif_orientation_is_applied(orientation):
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF", "TIFF"])
 def test_exif_orientation_of_every_format_is_applied(kind):
-    stored = bombs.picture().transpose(Image.Transpose.ROTATE_90)
-    image = only(bombs.encoded(stored, kind, exif=bombs.orientation_exif(6)))
+    stored = pictures.picture().transpose(Image.Transpose.ROTATE_90)
+    image = only(pictures.encoded(stored, kind, exif=pictures.orientation_exif(6)))
     assert image.size == (64, 48)
     assert_upright(image, tolerance=60)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 99, 65_535])
 def test_unknown_orientation_is_ignored(orientation):
-    data = bombs.jpeg(exif=bombs.orientation_exif(orientation))
+    data = pictures.jpeg(exif=pictures.orientation_exif(orientation))
     assert_upright(only(data))
 
 
@@ -70,26 +71,28 @@ def test_broken_exif_does_not_fail_the_image(exif):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_every_format_is_decoded(kind):
-    assert_upright(only(bombs.encoded(bombs.picture(), kind)), tolerance=60)
+    assert_upright(only(pictures.encoded(pictures.picture(), kind)), tolerance=60)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "CMYK", "LAB"])
 def test_tiff_in_any_colour_space_becomes_rgb(mode):
-    assert_upright(only(bombs.encoded(bombs.picture().convert(mode), "TIFF")), tolerance=45)
+    assert_upright(only(pictures.encoded(pictures.picture().convert(mode), "TIFF")), tolerance=45)
 
 
 def test_jpeg_within_a_tiff_becomes_rgb():
-    assert_upright(only(bombs.encoded(bombs.picture(), "TIFF", compression="jpeg")), tolerance=45)
+    assert_upright(
+        only(pictures.encoded(pictures.picture(), "TIFF", compression="jpeg")), tolerance=45
+    )
 
 
 def test_inverted_cmyk_of_adobe_is_put_right():
-    data = bombs.jpeg(bombs.picture().convert("CMYK"))
+    data = pictures.jpeg(pictures.picture().convert("CMYK"))
     assert b"Adobe" in data
     assert_upright(only(data))
 
 
 def test_draft_of_inverted_cmyk_is_put_right():
-    data = bombs.jpeg(bombs.picture(640, 480).convert("CMYK"))
+    data = pictures.jpeg(pictures.picture(640, 480).convert("CMYK"))
     (frame,) = images.frames(data, LIMITS, SAMPLING, sufficient_size=(80, 60))
     assert frame.image.size == (80, 60)
     assert_upright(frame.image)
@@ -98,18 +101,18 @@ def test_draft_of_inverted_cmyk_is_put_right():
 @pytest.mark.parametrize("mode", ["1", "L"])
 def test_grey_becomes_equal_red_green_and_blue(mode):
     grey = Image.linear_gradient("L").convert(mode)
-    image = only(bombs.encoded(grey, "PNG"))
+    image = only(pictures.encoded(grey, "PNG"))
     assert image.tobytes() == grey.convert("RGB").tobytes()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_16_bit_grey_keeps_its_upper_bits(kind):
-    image = only(bombs.grey_of_16_bits(kind))
+    image = only(pictures.grey_of_16_bits(kind))
     assert [image.getpixel((step, 1))[0] for step in range(256)] == list(range(256))
 
 
 def test_transparent_sample_of_16_bit_grey_is_transparent():
-    grey = bombs.grey_of_16_bits()
+    grey = pictures.grey_of_16_bits()
     key = bombs.png_chunk(b"tRNS", (128 * 256 + 7).to_bytes(2, "big"))
     on_white, on_black = frames(grey[:33] + key + grey[33:])
     assert on_white.getpixel((128, 1)) == (255, 255, 255)
@@ -120,7 +123,7 @@ def test_transparent_sample_of_16_bit_grey_is_transparent():
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_samples_of_unknown_range_are_stretched(mode):
     ramp = Image.linear_gradient("L").convert(mode).point(lambda value: value * 5 + 100_000)
-    image = only(bombs.encoded(ramp, "TIFF"))
+    image = only(pictures.encoded(ramp, "TIFF"))
     assert image.getpixel((0, 0)) == (0, 0, 0)
     assert image.getpixel((0, 128))[0] == pytest.approx(128, abs=1)
     assert image.getpixel((0, 255))[0] == pytest.approx(255, abs=1)
@@ -142,43 +145,43 @@ def test_samples_that_are_all_the_same_are_black(samples):
 
 @pytest.mark.parametrize(("colour", "seen_on"), [("white", "black"), ("black", "white")])
 def test_picture_drawn_in_alpha_alone_is_seen(colour, seen_on):
-    pictures = frames(bombs.drawn_in_alpha(colour))
-    assert len(pictures) == 2
-    seen = pictures[("white", "black").index(seen_on)]
+    shown = frames(pictures.drawn_in_alpha(colour))
+    assert len(shown) == 2
+    seen = shown[("white", "black").index(seen_on)]
     assert seen.getpixel((30, 30)) != seen.getpixel((5, 5))
 
 
 def test_colour_of_what_is_wholly_transparent_is_not_seen():
-    image = Image.new("RGBA", (8, 8), (*bombs.RED, 0))
-    on_white, on_black = frames(bombs.encoded(image, "PNG"))
+    image = Image.new("RGBA", (8, 8), (*pictures.RED, 0))
+    on_white, on_black = frames(pictures.encoded(image, "PNG"))
     assert on_white.getextrema() == ((255, 255),) * 3
     assert on_black.getextrema() == ((0, 0),) * 3
 
 
 def test_half_transparent_colour_is_blended():
     image = Image.new("RGBA", (8, 8), (200, 100, 0, 128))
-    (on_green,) = frames(bombs.encoded(image, "PNG"), backdrops=("#00ff00",))
+    (on_green,) = frames(pictures.encoded(image, "PNG"), backdrops=("#00ff00",))
     np.testing.assert_allclose(on_green.getpixel((3, 3)), (100, 177, 0), atol=1)
 
 
 @pytest.mark.parametrize("modes", [("RGB", "RGBA"), ("L", "LA"), ("P", "PA")])
 def test_opaque_picture_with_an_alpha_channel_comes_once(modes):
     image = Image.new("RGB", (8, 8), (102, 102, 102)).convert(modes[0]).convert(modes[1])
-    assert only(bombs.encoded(image, "TIFF")).getpixel((3, 3)) == (102, 102, 102)
+    assert only(pictures.encoded(image, "TIFF")).getpixel((3, 3)) == (102, 102, 102)
 
 
 @pytest.mark.parametrize("transparency", [0, b"\0\x80"])
 def test_transparent_palette_is_flattened(transparency):
     image = Image.new("P", (8, 8), 0)
-    image.putpalette([*bombs.RED, *bombs.BLUE])
-    on_white, on_black = frames(bombs.encoded(image, "PNG", transparency=transparency))
+    image.putpalette([*pictures.RED, *pictures.BLUE])
+    on_white, on_black = frames(pictures.encoded(image, "PNG", transparency=transparency))
     assert on_white.getpixel((3, 3)) == (255, 255, 255)
     assert on_black.getpixel((3, 3)) == (0, 0, 0)
 
 
 def test_flattened_picture_is_upright_too():
-    stored = bombs.picture().transpose(Image.Transpose.ROTATE_180)
+    stored = pictures.picture().transpose(Image.Transpose.ROTATE_180)
     stored.putalpha(254)
-    data = bombs.encoded(stored, "PNG", exif=bombs.orientation_exif(3))
+    data = pictures.encoded(stored, "PNG", exif=pictures.orientation_exif(3))
     for image in frames(data):
         assert_upright(image)

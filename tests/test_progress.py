@@ -58,6 +58,14 @@ def test_what_this_run_does_again_was_done_by_other_judges(written):
     assert line(written, 4).startswith("2 / 4 references · ")
 
 
+def test_what_is_done_again_was_done_before(written):
+    write(written, "a", "b", "c", run_id="killed", dead="ab")
+    repeated = [scene("a", run_id="mine")], [image("a", run_id="mine")]
+    written.write(outcome(f"{records.stable_id('killed', 'f', 'a')}.2", *repeated))
+    assert line(written, 3).startswith("3 / 3 references · ")
+    assert " · 1 dead letters · 0:00 left" in line(written, 3)
+
+
 def test_the_signature_of_a_file_does_not_make_it_another(written):
     write(written, "a", run_id="killed", file="https://h/r.parquet")
     assert line(written, 4, ["https://h/r.parquet?sig=testsecret"]).startswith("1 / 4 ")

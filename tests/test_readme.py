@@ -269,7 +269,7 @@ def test_every_module_of_the_package_that_is_named_exists(document):
 @pytest.mark.parametrize(
     ("row", "value"),
     [
-        ("bytes of an image", fetch.FetchLimits().max_bytes),
+        (r"bytes of an image \|", fetch.FetchLimits().max_bytes),
         ("seconds from a name", fetch.FetchLimits().deadline_s),
         ("tries, where another", fetch.FetchLimits().attempts),
         ("fetches at once", fetch.FetchLimits().concurrency),
@@ -282,6 +282,8 @@ def test_every_module_of_the_package_that_is_named_exists(document):
         ("frames judged", bm.Sampling().max_frames),
         ("references a batch", sources.DEFAULT_BATCH_SIZE),
         ("Alibaba", (vendors.CALLS_PER_SECOND["alibaba"], vendors.IN_FLIGHT["alibaba"])),
+        ("images in a request to Alibaba", bm.vendors.Alibaba().max_items),
+        ("bytes of an image that is sent to Alibaba", bm.vendors.Alibaba().max_bytes),
         ("Tencent", (vendors.CALLS_PER_SECOND["tencent"], vendors.IN_FLIGHT["tencent"])),
         ("Huawei", (vendors.CALLS_PER_SECOND["huawei"], vendors.IN_FLIGHT["huawei"])),
     ],

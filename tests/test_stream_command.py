@@ -3,10 +3,13 @@
 import sys
 
 import pytest
+from schema_registry import SchemaRegistry
 
+import beam_moderation as bm
 from beam_moderation import cli, errors, kafka_partitions, messages
 from beam_moderation.cli import options, runners, stream
 
+NOWHERE = "http://127.0.0.1:1"
 FLINK = ["--runner", "PortableRunner", "--job_endpoint", "127.0.0.1:1"]
 
 
@@ -39,6 +42,8 @@ def only_line(capsys):
         (["--until-latest"], "Kafka at 127.0.0.1:1: "),
         ([], "FnApiRunner does not stream"),
         (["--runner", "DirectRunner"], "DirectRunner does not stream"),
+        (["--runner", "NoSuchRunner"], "Unexpected pipeline runner: NoSuchRunner"),
+        (["--runner", "no.such.Runner"], "No module named 'no'"),
         ([*FLINK, "--window", "soon"], "60s, 5m or 1h, not 'soon'"),
         ([*FLINK, "--window", "0s"], "60s, 5m or 1h, not '0s'"),
         ([*FLINK, "--window", "60"], "60s, 5m or 1h, not '60'"),
@@ -50,6 +55,10 @@ def only_line(capsys):
         ([*FLINK, "--kafka-option", "no.such=1"], 'No such configuration property: "no.such"'),
         ([*FLINK, "--kafka-config", "none.yaml"], "cannot read none.yaml"),
         ([*FLINK, "--scaner", "qrcode"], "no such option: --scaner; did you mean --scanner?"),
+        ([*FLINK, "--flink_mastr=h:8081"], "no such option: --flink_mastr=h:8081"),
+        ([*FLINK, "--avro-registry"], "requires an argument"),
+        ([*FLINK, "--avro-registry", "registry"], "http or https URL"),
+        ([*FLINK, "--avro-registry", NOWHERE], f"{NOWHERE}: the schema registry does not answer"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -75,22 +84,22 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, tmp_path):
 
 def test_messages_are_json_unless_a_registry_is_named():
     assert stream.Format().decoder() is messages.decode_json
-    avro = pytest.importorskip("beam_moderation.avro", reason="needs the extra avro")
-    url = "http://127.0.0.1:1"
-    assert stream.Format(schema_registry=url).decoder() == avro.AvroDecoder(url)
+    with SchemaRegistry() as registry:
+        decoder = stream.Format(avro_registry=registry.url).decoder()
+        assert decoder == bm.AvroDecoder(registry.url)
 
 
-def test_a_registry_without_a_url_is_a_mistake():
-    pytest.importorskip("beam_moderation.avro", reason="needs the extra avro")
-    with pytest.raises(errors.ConfigurationError, match="http or https URL"):
-        stream.Format(schema_registry="registry").decoder()
+def test_a_server_that_is_no_registry_is_a_mistake():
+    with SchemaRegistry() as registry:
+        form = stream.Format(avro_registry=f"{registry.url}/elsewhere")
+        with pytest.raises(errors.ConfigurationError, match="no schema registry"):
+            form.decoder()
 
 
 def test_the_extra_for_avro_is_named(monkeypatch):
-    monkeypatch.delitem(sys.modules, "beam_moderation.avro", raising=False)
     monkeypatch.setitem(sys.modules, "fastavro", None)
     with pytest.raises(errors.ConfigurationError, match=r"beam-moderation\[avro\]"):
-        stream.Format(schema_registry="http://127.0.0.1:1").decoder()
+        stream.Format(avro_registry=NOWHERE).decoder()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +115,7 @@ def chosen(*arguments, streams=True):
     )
 
 
-@pytest.mark.parametrize("runner", ["FlinkRunner", "PortableRunner", "flinkrunner"])
+@pytest.mark.parametrize("runner", ["FlinkRunner", "PortableRunner", "flinkrunner", "flink"])
 def test_flink_is_told_what_a_stream_needs(runner):
     told = chosen(f"--runner={runner}")
     assert told["streaming"]

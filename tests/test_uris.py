@@ -83,6 +83,7 @@ def test_chain_of_filesystems_is_refused_and_colons_are_not():
         ("s3://bucket/a/b.jpg", ("bucket", "a/b.jpg")),
         ("s3://bucket/a::b [1]*#2.jpg", ("bucket", "a::b [1]*#2.jpg")),
         ("s3://bucket//a", ("bucket", "/a")),
+        ("abfss://c@lake.dfs.core.windows.net/a", ("c@lake.dfs.core.windows.net", "a")),
     ],
 )
 def test_key_of_an_object_is_literal(uri, parts):
@@ -98,6 +99,7 @@ def test_key_of_an_object_is_literal(uri, parts):
         "s3://b/",
         "s3:b/a",
         "s3://k:s@b/a",
+        "abfss://c@lake.evil.example/a",
         "s3://b/../a",
         "s3://b/a?v=1",
     ],
@@ -157,6 +159,12 @@ def test_reference_cannot_climb_out_of_its_base(base, reference):
         ("https://example.com/a#secret", "https://example.com/a..."),
         ("https://user:secret@example.com/a", "https://example.com/a..."),
         ("https://user:se/cret@example.com/a", "https://..."),
+        ("https://example.com/a;jsessionid=secret", "https://example.com/..."),
+        ("https://example.com:81/https://user:secret@o/a", "https://example.com:81/..."),
+        ("//secret@example.com/a", "..."),
+        ("//user:secret@example.com/a", "..."),
+        ("secret@example.com/a", "..."),
+        ("secret:x-oauth-basic@example.com/a", "..."),
         ("data:image/png;base64,secret", "data:..."),
         ("/data/a.jpg", "/data/a.jpg"),
         ("https://h/a\nb\x1b[31m\u202e", "https://h/a\\nb\\x1b[31m\\u202e"),

@@ -166,6 +166,20 @@ def test_a_second_run_makes_no_call_even_where_the_tables_are_gone(job, tmp_path
     assert job.running.stats()["calls"] == asked
 
 
+def test_dead_letters_are_done_again_and_nothing_else_is_paid_again(emulate, tmp_path):
+    running = emulate("alibaba")
+    vendor, out = vendor_at("alibaba", running.url), tmp_path / "out"
+    images = {"a": FILES["file0"], "b": urls(1)[0]}
+    (tmp_path / "a.png").write_bytes(images["a"])
+    references = write_references(tmp_path / "r.parquet", {**images, "a": "a.png"})
+    run(references, out, vendor)
+    assert [(row.data_id, row.code) for row in rows(out, "dead_letters")] == [("a", "uri-invalid")]
+    again = run(references, out, vendor, retry_dead_letters=["uri-invalid"], **reading(tmp_path))
+    assert suggestions(out) == truths("alibaba", images)
+    assert (again.images, again.resumed, again.dead_letters) == (2, 1, {})
+    assert running.stats()["judged_per_data_id"] == {"a": 1, "b": 1}
+
+
 def faults(*kinds, **fields):
     return FaultSpec(faults=[Fault(kind=kind, **fields) for kind in kinds])
 
@@ -197,6 +211,8 @@ def backfill(emulate, folder, name, images, *, settings=None, vendor=None, **mor
                 "scenes": ("porn", "image_text"),
                 "api_version": "v3",
                 "event_type": "album",
+                "black_glossary_names": ("words",),
+                "language": "zh",
                 "project_id": PROJECT,
             },
             {},

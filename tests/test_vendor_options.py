@@ -32,6 +32,7 @@ NEEDED = {
         ("tencent", "user_info={TokenId: a}", {"TokenId": "a"}),
         ("huawei", "project_id=000123", "000123"),
         ("huawei", "threshold=0.5", 0.5),
+        ("alibaba", "formats=[PNG, JPEG]", ["PNG", "JPEG"]),
     ],
 )
 def test_an_option_has_the_type_that_the_vendor_takes(name, text, value):

@@ -1,6 +1,7 @@
 """The worker of a lane: it stands between bundles, pays for a batch once, and holds few bytes."""
 
 import gc
+import itertools
 import json
 import os
 import pathlib
@@ -27,8 +28,9 @@ from vendor_jobs import (
 )
 
 import beam_moderation as bm
-from beam_moderation import emulator, records, vendor_worker
+from beam_moderation import emulator, messages, records, vendor_worker
 from beam_moderation.quota import Quota
+from beam_moderation.resumption import Resumption
 from beam_moderation.vendor_moderation import ModerateWithVendor, _LaneFn
 from beam_moderation.vendors import KeptAnswers, Lane, RunningLane, protocol, standing
 
@@ -63,7 +65,9 @@ def lanes_alive():
 def test_lanes_keep_their_pace_from_bundle_to_bundle(emulate, tmp_path):
     running = emulate("alibaba")
     vendor = vendor_at("alibaba", running.url)
-    function = _LaneFn(job(vendor, tmp_path / "a", quota=Quota(4, None, 4, lanes=4)), None)
+    function = _LaneFn(
+        job(vendor, tmp_path / "a", quota=Quota(4, None, 4, lanes=4)), Resumption(None)
+    )
     todo = batches(tmp_path, urls(24), 2)
     before = lanes_alive()
     for start in range(0, 12, 4):
@@ -75,13 +79,13 @@ def test_lanes_keep_their_pace_from_bundle_to_bundle(emulate, tmp_path):
 
 def test_lanes_that_nobody_will_ask_again_are_closed_when_others_are_made(emulate, tmp_path):
     vendor = vendor_at("alibaba", emulate("alibaba").url)
-    function = _LaneFn(job(vendor, tmp_path / "a", quota=Quota(100, lanes=3)), None)
+    function = _LaneFn(job(vendor, tmp_path / "a", quota=Quota(100, lanes=3)), Resumption(None))
     todo = batches(tmp_path, urls(6), 2)
     bundle(function, enumerate(todo))
     made = lanes_alive()
     del function
     gc.collect()
-    other = _LaneFn(job(vendor, tmp_path / "b", quota=Quota(100)), None)
+    other = _LaneFn(job(vendor, tmp_path / "b", quota=Quota(100)), Resumption(None))
     bundle(other, [(0, todo[0])])
     assert len(lanes_alive()) <= len(made) - 3 + 1
 
@@ -125,6 +129,27 @@ def test_a_bundle_that_is_done_again_joins_what_the_failed_one_left_under_way(em
     assert running.stats()["calls"] == {"scan": 1}
     work.close()
     assert work.idle
+
+
+def block(*places):
+    """The same nine messages, cut into batches at some of their places."""
+    sent = [
+        messages.Message(offset, 0, b"", json.dumps({"data_id": f"{offset}", "uri": uri}).encode())
+        for offset, uri in enumerate(urls(9))
+    ]
+    for first, after in itertools.pairwise((0, *places, 9)):
+        cut = messages.MessageBatch("refs", 0, tuple(sent[first:after]), block=(0, 9))
+        yield messages.parse_references(cut)
+
+
+def test_a_stream_that_is_cut_otherwise_is_paid_for_once(emulate, tmp_path):
+    running = emulate("alibaba")
+    for places in [(4,), (2, 3, 7), ()]:
+        lane = job(vendor_at("alibaba", running.url), tmp_path / "a", quota=QUOTA).make_worker(0)
+        judged = [lane.begin(batch, batch.id).result().outcome.images for batch in block(*places)]
+        lane.close()
+        assert sum(images.num_rows for images in judged) == 9
+    assert running.stats()["images"] == 9
 
 
 def test_the_runner_is_told_of_every_whole_second_of_throttling(tmp_path):

@@ -127,3 +127,17 @@ def truths(name, images, scenes=None):
         for data_id, image in images.items()
         for scene in scenes or SCENES[name]
     }
+
+
+def decided_rows(count, **more):
+    """Decisions to pass and to block in turn, as a reviewing tool has them."""
+    return [
+        {
+            "uri": f"https://img.example.com/{n}.jpg",
+            "suggestion": ("pass", "block")[n % 2],
+            "scenes": ["porn"],
+            "label": "Porn",
+            **more,
+        }
+        for n in range(count)
+    ]

@@ -1,6 +1,7 @@
 """Where a pipeline finds what was delivered: a `Folder`, or what a Kafka topic tells."""
 
 import collections
+import functools
 import logging
 import threading
 import time
@@ -8,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from beam_moderation import errors, kafka_partitions
+from beam_moderation import kafka_partitions
 from beam_moderation.callbacks import stores
 
 _LOG = logging.getLogger(__name__)
@@ -16,8 +17,8 @@ _LOG = logging.getLogger(__name__)
 _MAX_BYTES = 2**28
 """Of the results that a process remembers; of a kilobyte each they are a quarter of a million."""
 
-_LOOKBACK_S = 600.0
-"""A task that is older than a job's deadline is given up, however its result would come."""
+_CLOCKS_S = 60.0
+"""By how much the clocks of two machines may differ."""
 
 _AT_ONCE = 500
 _WAIT_S = 0.5
@@ -37,15 +38,16 @@ class TopicInbox:
     """Results that the callbacks service keeps in a Kafka topic. Picklable.
 
     Called with a task's id, it returns the result, or None: it is an inbox of `ModerateWithVendor`.
-    Each process reads the whole topic by a consumer of its own, which joins no group, from some
-    minutes before the inbox was made. It never waits: what is not there yet comes later, or is
-    asked for at the deadline.
+    Each process reads all partitions by a consumer of its own, which joins no group, from as long
+    ago as a task may wait. It never waits: what is not there yet comes later, or is asked for at
+    the deadline.
 
     Args:
       servers: the brokers, as `host:9092`.
       topic: its name.
       config: further settings of librdkafka.
       secrets: gives more of them on each worker, such as `sasl.password`.
+      lookback_s: a job's deadline: older tasks are given up, however their results would come.
 
     Raises:
       ConfigurationError: the extra `kafka` is not installed.
@@ -57,12 +59,13 @@ class TopicInbox:
         topic: str,
         config: Mapping[str, Any] | None = None,
         secrets: kafka_partitions.Secrets | None = None,
+        lookback_s: float = 600.0,
     ) -> None:
         kafka_partitions.client()
         self._topic = topic
         self._config = {"bootstrap.servers": servers, **(config or {})}
         self._secrets = secrets
-        self._since_ms = int((time.time() - _LOOKBACK_S) * 1000)
+        self._lookback_s = lookback_s
         self._reading: _Reading | None = None
 
     def __repr__(self) -> str:
@@ -77,34 +80,21 @@ class TopicInbox:
             self._reading = self._shared()
         return self._reading.results.find(task_id)
 
-    def check(self) -> None:
-        """Looks whether there is such a topic.
-
-        Raises:
-          ConfigurationError: there is none, or nobody answers.
-        """
-        consumer = self._consumer()
-        try:
-            found = _partitions(consumer, self._topic)
-        except kafka_partitions.client().KafkaException as error:
-            raise errors.ConfigurationError(f"{self!r}: {error.args[0].str()}") from error
-        finally:
-            consumer.close()
-        if not found:
-            raise errors.ConfigurationError(f"{self!r}: there is no such topic")
-
-    def _consumer(self) -> Any:
-        settings = kafka_partitions.settings(self._config, self._secrets)
-        return kafka_partitions.client().Consumer({**_CONSUMER, **settings})
-
     def _shared(self) -> "_Reading":
-        """The one reading of the topic in this process, for all copies of this inbox."""
-        key = (self._config["bootstrap.servers"], self._topic, self._since_ms)
+        """The one reading of the topic in this process, for all inboxes that look alike."""
+        key = (self._config["bootstrap.servers"], self._topic, self._lookback_s)
         with _lock:
             reading = _readings.get(key)
             if reading is None or not reading.goes_on:
-                reading = _readings[key] = _Reading(self._consumer, self._topic, self._since_ms)
+                since_ms = int((time.time() - self._lookback_s - _CLOCKS_S) * 1000)
+                connect = functools.partial(_consumer, self._config, self._secrets)
+                reading = _readings[key] = _Reading(connect, self._topic, since_ms)
         return reading
+
+
+def _consumer(config: Mapping[str, Any], secrets: kafka_partitions.Secrets | None) -> Any:
+    settings = kafka_partitions.settings(config, secrets)
+    return kafka_partitions.client().Consumer({**_CONSUMER, **settings})
 
 
 class _Results:
@@ -135,7 +125,7 @@ class _Reading:
     def __init__(self, connect: Any, topic: str, since_ms: int) -> None:
         self.results = _Results()
         stop = threading.Event()
-        # The thread does not know this object, or it would never be dropped.
+        # The thread knows neither this object nor an inbox, or they would never be dropped.
         self._thread = thread = threading.Thread(
             target=_read,
             args=(connect, topic, since_ms, self.results, stop),
@@ -151,7 +141,7 @@ class _Reading:
         return self._thread.is_alive()
 
 
-_readings: "weakref.WeakValueDictionary[tuple[str, str, int], _Reading]" = (
+_readings: "weakref.WeakValueDictionary[tuple[str, str, float], _Reading]" = (
     weakref.WeakValueDictionary()
 )
 _lock = threading.Lock()
@@ -206,12 +196,15 @@ def _partitions(consumer: Any, topic: str) -> list[int]:
 
 
 def open_inbox(
-    place: str, secrets: kafka_partitions.Secrets | None = None
+    place: str,
+    secrets: kafka_partitions.Secrets | None = None,
+    lookback_s: float = 600.0,
 ) -> stores.Folder | TopicInbox:
     """The inbox at a folder's URL, or at `kafka://host:port/topic`: where `open_store` keeps.
 
     Args:
       secrets: gives settings of librdkafka on each worker.
+      lookback_s: a job's deadline.
 
     Raises:
       ConfigurationError: there is no such inbox.
@@ -219,6 +212,5 @@ def open_inbox(
     address = stores.topic_of(place)
     if address is None:
         return stores.Folder(place)
-    inbox = TopicInbox(*address, secrets=secrets)
-    inbox.check()
-    return inbox
+    stores.check_topic(*address, {}, secrets)
+    return TopicInbox(*address, secrets=secrets, lookback_s=lookback_s)

@@ -208,7 +208,7 @@ class Confirmation:
     async def _query(self, job_id: str) -> protocol.Response:
         async with self._pacer.place(0) as turn:
             signing = self._credentials(), time.time(), uuid.uuid4().hex
-            ((_, request),) = self._vendor.query([protocol.Task(job_id, [])], *signing)
+            request = self._vendor.query([protocol.Task(job_id, [])], *signing)
             return await self._client.send(request, self._vendor.limits.timeout_s, turn)
 
 

@@ -3,12 +3,14 @@
 import collections
 import posixpath
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import fsspec
 
-from beam_moderation import durable_files, errors, records
+from beam_moderation import durable_files, errors, kafka_partitions, records
 
 _REMEMBERED = 100_000
 _DELIVERY_TIMEOUT_S = 10.0
@@ -108,16 +110,14 @@ class Topic:
       ConfigurationError: the extra `kafka` is not installed.
     """
 
-    def __init__(self, servers: str, topic: str, config: dict[str, Any] | None = None) -> None:
-        try:
-            import confluent_kafka  # noqa: PLC0415 - an extra
-        except ImportError as error:
-            message = "Kafka needs the extra: pip install 'beam-moderation[kafka]'"
-            raise errors.ConfigurationError(message) from error
+    def __init__(
+        self, servers: str, topic: str, config: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         durable = {"acks": "all", "enable.idempotence": True}
         patience = {"delivery.timeout.ms": int(_DELIVERY_TIMEOUT_S * 1000)}
-        self._producer = confluent_kafka.Producer(
-            {"bootstrap.servers": servers, "linger.ms": 0, **durable, **patience, **(config or {})}
+        own = {"bootstrap.servers": servers, "linger.ms": 0, **durable, **patience}
+        self._producer = kafka_partitions.client().Producer(
+            kafka_partitions.settings({**own, **config}, None)
         )
         self._topic = topic
         self._known: collections.OrderedDict[str, None] = collections.OrderedDict()
@@ -154,14 +154,18 @@ class Topic:
                 self._known.popitem(last=False)
 
 
-def open_store(place: str) -> Folder | Topic:
+def open_store(place: str, config: Mapping[str, Any] = MappingProxyType({})) -> Folder | Topic:
     """The store at a folder's URL, which is made, or at `kafka://host:port/topic`.
+
+    Args:
+      config: settings of librdkafka.
 
     Raises:
       ConfigurationError: there is no such store.
     """
     if (address := topic_of(place)) is not None:
-        return Topic(*address)
+        check_topic(*address, config)
+        return Topic(*address, config)
     folder = Folder(place)
     folder.make()
     return folder
@@ -180,3 +184,20 @@ def topic_of(place: str) -> tuple[str, str] | None:
     if not address.netloc or not topic or "/" in topic:
         raise errors.ConfigurationError(f"a topic is given as kafka://host:9092/topic: {place}")
     return address.netloc, topic
+
+
+def check_topic(
+    servers: str,
+    topic: str,
+    config: Mapping[str, Any],
+    secrets: kafka_partitions.Secrets | None = None,
+) -> None:
+    """Looks whether there is a topic.
+
+    Raises:
+      ConfigurationError: there is none, or nobody answers.
+    """
+    settings = {**config, "bootstrap.servers": servers}
+    kafka_partitions.check_topic(
+        kafka_partitions.Subscription(topic, settings, secrets=secrets), topic
+    )

@@ -35,8 +35,10 @@ def _run() -> int:
     try:
         _log(os.environ.get("LOG_LEVEL", "CRITICAL").upper())
         return commands.app(standalone_mode=False) or 0
-    except (errors.ConfigurationError, commands.UsageError) as error:
-        return _mistake(getattr(error, "message", str(error)))
+    except errors.ConfigurationError as error:
+        return _mistake(str(error))
+    except commands.UsageError as error:
+        return _mistake(error.format_message())
     except typer.Abort:
         _stop()
     except Exception as error:
@@ -59,6 +61,7 @@ def _log(level: str) -> None:
             f"LOG_LEVEL is DEBUG, INFO, WARNING, ERROR or CRITICAL, not {level}"
         )
     logging.basicConfig(level=level, force=True)
+    logging.captureWarnings(True)  # Pillow warns of odd files, over the line of progress
 
 
 def _mistake(message: str) -> int:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from beam_moderation import callbacks as deliveries
-from beam_moderation import configuration, errors, vendors
+from beam_moderation import configuration, errors, kafka_secrets, vendors
 from beam_moderation.cli import vendors as options
 
 UID_VARIABLE = "BEAM_MODERATION_CALLBACK_UID"
@@ -31,7 +31,14 @@ class _Secrets(pydantic.BaseModel):
 
 def callbacks(
     vendor: Annotated[str, typer.Option(help="Vendor that posts: alibaba or tencent.")],
-    to: Annotated[str, typer.Option(metavar="FOLDER|kafka://HOST:PORT/TOPIC", help="Where to.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="FOLDER|kafka://HOST:PORT/TOPIC",
+            help="Where to. Settings of Kafka's client come from variables as "
+            f"{kafka_secrets.variable('security.protocol')}.",
+        ),
+    ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8090,
     path: Annotated[str, typer.Option(help="Path that is posted to; best a long random one.")] = (
@@ -61,13 +68,14 @@ def callbacks(
 ) -> None:
     """Takes the results that a vendor posts, proves and keeps them, and only then says so.
 
-    `backfill --callback URL --callbacks-from FOLDER` reads them. Put it behind a proxy that speaks
-    TLS to be reached from outside.
+    `backfill` and `stream` read them with --callback URL --callbacks-from FOLDER|kafka://…. Put it
+    behind a proxy that speaks TLS to be reached from outside.
     """
     service = _service()
     proof = _proof(vendor, uid, seed, secrets, region, endpoint, vendor_option, credentials, qps)
     limits = service.ServiceLimits(max_bytes, max_per_second)
-    app = service.app(proof, deliveries.open_store(to), _path(path), limits)
+    store = deliveries.open_store(to, kafka_secrets.KafkaSecrets()())
+    app = service.app(proof, store, _path(path), limits)
     listener = _listen(host, port)
     where = f"http://{host}:{listener.getsockname()[1]}{path}"
     Console().print(
@@ -99,11 +107,12 @@ def _proof(
 ) -> deliveries.Proof:
     if name == "alibaba":
         return _checksum(uid, seed, secrets)
+    if not issubclass(vendors.VENDORS.get(name, vendors.Tencent), vendors.Tencent):
+        raise errors.ConfigurationError(f"{name} delivers no results")
     vendor = options.make_vendor(
         name, vendor_option, region=region, endpoint=endpoint, asynchronous=True
     )
-    if not isinstance(vendor, vendors.Tencent):
-        raise errors.ConfigurationError(f"{name} delivers no results")
+    assert isinstance(vendor, vendors.Tencent)
     source = vendors.CredentialsSource(name, credentials)
     source()
     within = dataclasses.replace(deliveries.CONFIRMATION_QUOTA, calls_per_second=qps)

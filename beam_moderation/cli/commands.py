@@ -1,11 +1,13 @@
 """The commands of `beam-moderation`."""
 
+from typing import Any
+
 import typer
 
 from beam_moderation.cli import backfill, callbacks, emulate, stream, views
 from beam_moderation.cli.signatures import flattened
 
-UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+UsageError: Any = typer.BadParameter.__mro__[1]
 """What typer raises for an option that is missing or wrong, for which it exports no name."""
 
 app = typer.Typer(

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -57,13 +57,22 @@ def finish(wire: Wire, options: PipelineOptions, stopped: str) -> Any:
         wire(pipeline)
         return _finished(pipeline)
     except KeyboardInterrupt:
-        Console(stderr=True).print(stopped, markup=False, highlight=False, soft_wrap=True)
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)  # an orderly end would wait for the batches that are in work
+        _stop(stopped)
     except errors.ConfigurationError:
         raise
     except Exception as error:
         raise errors.ConfigurationError(f"the job failed: {_reason(error)}") from error
+
+
+def _stop(said: str) -> NoReturn:
+    """Ends at once: an orderly end would wait for the batches that are in work."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        console.line()  # the line of progress is there, and hides the cursor
+        console.show_cursor()
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 def _finished(pipeline: beam.Pipeline) -> Any:

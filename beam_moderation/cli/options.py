@@ -43,8 +43,18 @@ Gpu = Annotated[bool, typer.Option("--gpu", help="Run models by CUDA, in large b
 PolicyUrl = Annotated[
     str | None, typer.Option("--policy", metavar="POLICY.yaml", help="Thresholds by label.")
 ]
-Interval = Annotated[int, typer.Option(min=1, help="Judge every n-th frame or tile.")]
-MaxFrames = Annotated[int, typer.Option(min=1, help="Frames or tiles judged of one image.")]
+Interval = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Judge every n-th frame or tile.", show_default="1, or the vendor's own"
+    ),
+]
+MaxFrames = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Frames or tiles judged of an image.", show_default="10, or the vendor's own"
+    ),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Images judged at once; by default one a core.")
 ]
@@ -179,11 +189,13 @@ def make_beam_options(
       streams: whether the job has no end.
 
     Raises:
-      ConfigurationError: Beam does not know one of them either, or the runner does not stream.
+      ConfigurationError: Beam does not know one of them either, or there is no such runner, or it
+        does not stream.
     """
     _check_known(arguments, own)
     standard = PipelineOptions(list(arguments)).view_as(StandardOptions)
     runner = standard.runner or EMBEDDED_RUNNER
+    runners.check(runner)
     more = runners.streaming_arguments(runner, arguments) if streams else []
     return PipelineOptions([*arguments, *more], runner=runner)
 

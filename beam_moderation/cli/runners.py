@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from apache_beam.runners import create_runner
+
 from beam_moderation import errors
 
 FLINK_OPTIONS = (
@@ -48,15 +50,25 @@ _ON_FLINK = (
 )
 """Why each of them: docs/adr/0005-kafka-source.md."""
 
-_FLINK = ("flinkrunner", "portablerunner")
-_BATCH_ONLY = (
-    "fnapirunner",
-    "directrunner",
-    "switchingdirectrunner",
-    "bundlebaseddirectrunner",
-    "interactiverunner",
-    "sparkrunner",
-)
+_FLINK = ("flink", "portable")
+_BATCH_ONLY = ("fnapi", "direct", "switchingdirect", "bundlebaseddirect", "interactive", "spark")
+
+
+def kind(runner: str) -> str:
+    """The shortest of a runner's names: `flink` of `FlinkRunner`."""
+    return runner.rpartition(".")[2].lower().removesuffix("runner")
+
+
+def check(runner: str) -> None:
+    """Looks whether there is a runner.
+
+    Raises:
+      ConfigurationError: there is none of that name, or an extra of Beam's is missing.
+    """
+    try:
+        create_runner(runner)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise errors.ConfigurationError(str(error)) from error
 
 
 def streaming_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
@@ -65,12 +77,11 @@ def streaming_arguments(runner: str, arguments: Sequence[str]) -> list[str]:
     Raises:
       ConfigurationError: the runner cannot stream.
     """
-    kind = runner.rpartition(".")[2].lower()
-    if kind in _BATCH_ONLY:
+    if kind(runner) in _BATCH_ONLY:
         raise errors.ConfigurationError(
             f"{runner} does not stream: name a runner that does, as --runner=FlinkRunner "
             "--flink_master=HOST:8081, or end at what is there now: --until-latest"
         )
     given = {word.partition("=")[0] for word in arguments}
-    wanted = ["--streaming", *(_ON_FLINK if kind in _FLINK else ())]
+    wanted = ["--streaming", *(_ON_FLINK if kind(runner) in _FLINK else ())]
     return [word for word in wanted if word.partition("=")[0] not in given]

@@ -1,7 +1,6 @@
 """The command `stream`."""
 
 import dataclasses
-import importlib
 from typing import Annotated, Literal
 
 import apache_beam as beam
@@ -9,6 +8,7 @@ import typer
 from rich.console import Console
 
 from beam_moderation import (
+    avro,
     errors,
     kafka,
     kafka_partitions,
@@ -91,26 +91,21 @@ class Format:
     carry_field: Annotated[
         list[str], typer.Option(help="Field to carry into the table images. Repeatable.")
     ] = dataclasses.field(default_factory=list)
-    schema_registry: Annotated[
+    avro_registry: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Registry of the schemas; messages are Avro, not JSON."),
+        typer.Option(metavar="URL", help="Messages are Avro; the registry of their schemas."),
     ] = None
 
     def decoder(self) -> messages.Decoder:
         """What makes fields of a message.
 
         Raises:
-          ConfigurationError: the extra for Avro is missing, or the registry's URL is none.
+          ConfigurationError: the extra for Avro is missing, or the registry does not answer.
         """
-        if self.schema_registry is None:
+        if self.avro_registry is None:
             return messages.decode_json
-        try:
-            avro = importlib.import_module("beam_moderation.avro")
-        except ImportError as error:
-            raise errors.ConfigurationError(
-                f"Avro needs {error.name}: pip install 'beam-moderation[avro]'"
-            ) from error
-        decoder: messages.Decoder = avro.AvroDecoder(self.schema_registry)
+        decoder = avro.AvroDecoder(self.avro_registry)
+        decoder.check()
         return decoder
 
     def fields(self) -> messages.Fields:
@@ -167,7 +162,7 @@ def stream(
     beam_options = options.make_beam_options(
         context.args, options.names(context), streams=not until_latest
     )
-    config, secrets = client.config(), client.secrets()
+    config, secrets, decoder = client.config(), client.secrets(), form.decoder()
     subscription = kafka_partitions.Subscription(
         topic,
         config | ({"group.id": group} if group else {}),
@@ -181,10 +176,10 @@ def stream(
         kafka_partitions.check_topic(subscription, to_topic)
     written, run_id = tables.Tables(out), runs.new_run_id()
     written.create()
-    judge = moderation.transform(written, run_id, resumes=until_latest)
+    judge = moderation.transform(written, run_id, resumes=until_latest, secrets=secrets)
     read = kafka.ReadReferencesFromKafka(
         subscription,
-        decoder=form.decoder(),
+        decoder=decoder,
         fields=form.fields(),
         partitions=partitions,
         run_id=run_id,

@@ -8,7 +8,7 @@ from apache_beam.options.pipeline_options import (
 )
 from rich.console import Console
 
-from beam_moderation.cli import jobs
+from beam_moderation.cli import jobs, runners
 
 
 def run(wire: jobs.Wire, options: PipelineOptions, source: str, where: str) -> None:
@@ -44,11 +44,11 @@ def _how_to_go_on(options: PipelineOptions) -> str:
 
 def _workers_are_here(options: PipelineOptions) -> bool:
     """Whether the job cannot go on when this process has ended."""
-    runner = str(options.view_as(StandardOptions).runner).rpartition(".")[2].lower()
+    runner = runners.kind(options.view_as(StandardOptions).runner)
     environment = options.view_as(PortableOptions).environment_type
     local = options.view_as(FlinkRunnerOptions).flink_master in ("[local]", "[auto]")
     return (
-        runner == "prismrunner"
+        runner == "prism"
         or environment == "LOOPBACK"
-        or (runner == "flinkrunner" and local and environment is None)
+        or (runner == "flink" and local and environment is None)
     )

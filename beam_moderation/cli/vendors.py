@@ -9,7 +9,14 @@ import pydantic
 import typer
 import yaml
 
-from beam_moderation import callbacks, errors, quota, vendor_moderation, vendors
+from beam_moderation import (
+    callbacks,
+    errors,
+    kafka_secrets,
+    quota,
+    vendor_moderation,
+    vendors,
+)
 
 CALLS_PER_SECOND = {"alibaba": 50, "tencent": 20, "huawei": 10}
 """Calls a second where none are given: Alibaba's documented 50 (document_detail/70292.html); what
@@ -64,6 +71,12 @@ Fit = Annotated[
     bool,
     typer.Option("--fit", help="Shrink or transcode what is over the vendor's limits."),
 ]
+SendBytes = Annotated[
+    bool,
+    typer.Option(
+        "--send-bytes", help="Fetch every image here, so that the vendor is shown no address."
+    ),
+]
 Deadline = Annotated[
     float,
     typer.Option(min=1, metavar="SECONDS", help="When a task of --mode async is given up."),
@@ -79,7 +92,7 @@ Callback = Annotated[
 CallbacksFrom = Annotated[
     str | None,
     typer.Option(
-        metavar="FOLDER",
+        metavar="FOLDER|kafka://HOST:PORT/TOPIC",
         help="Where `callbacks` keeps results: waited for, and asked for only at the deadline.",
     ),
 ]
@@ -168,17 +181,22 @@ def callback_options(name: str, callback: str | None) -> dict[str, str | None]:
     return {"callback": callback, "seed": os.environ.get(SEED_VARIABLE)}
 
 
-def make_inbox(callback: str | None, folder: str | None) -> callbacks.Folder | None:
-    """What callbacks delivered.
+def make_inbox(
+    callback: str | None,
+    place: str | None,
+    secrets: kafka_secrets.KafkaSecrets,
+    deadline_s: float,
+) -> callbacks.Folder | callbacks.TopicInbox | None:
+    """What callbacks delivered, in a folder or a topic.
 
     Raises:
-      ConfigurationError: the vendor was not told where to deliver to.
+      ConfigurationError: the vendor was not told where to deliver to, or there is no such topic.
     """
-    if folder is None:
+    if place is None:
         return None
     if callback is None:
         raise errors.ConfigurationError("--callbacks-from needs --callback URL")
-    return callbacks.Folder(folder)
+    return callbacks.open_inbox(place, secrets=secrets, lookback_s=deadline_s)
 
 
 def make_quota(

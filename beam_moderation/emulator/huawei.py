@@ -213,18 +213,20 @@ class Huawei(Vendor):
         if not isinstance(images, list) or not 0 < len(images) <= limit:
             raise Refused(error("AIS.0011", f"1 to {limit} urls are required."))
         _check_images_v3(images)
-        categories = self._categories_v3(body)
+        categories, glossaries = self._categories_v3(body), _glossaries(body)
         self.admit_images(call, len(images))
-        items = [self._judged_v3(image, see(image["url"]), categories) for image in images]
+        items = [
+            self._judged_v3(image, see(image["url"]), categories, glossaries) for image in images
+        ]
         request_id = new_request_id()
         return _reply(items, lambda items: {"request_id": request_id, "results": items})
 
     def _image_v3(self, call: Call) -> Reply:
         body = _read_json(call.body)
         image = _one_image(body, _FORMATS_LATER)
-        categories = self._categories_v3(body)
+        categories, glossaries = self._categories_v3(body), _glossaries(body)
         self.admit_images(call, 1)
-        item = self._judged_v3({"data_id": _name(image)}, see(image), categories)
+        item = self._judged_v3({"data_id": _name(image)}, see(image), categories, glossaries)
         del item["data_id"]
         if "error_code" in item:
             raise Refused(error(item["error_code"], item["error_msg"]))
@@ -243,12 +245,14 @@ class Huawei(Vendor):
             raise Refused(error("AIS.0012", "The parameter categories is not supported."))
         return list(categories)
 
-    def _judged_v3(self, image: Item, seen: Seen, categories: Sequence[str]) -> Item:
+    def _judged_v3(
+        self, image: Item, seen: Seen, categories: Sequence[str], glossaries: Sequence[str]
+    ) -> Item:
         start = {"data_id": image["data_id"]}
         if seen.failure:
             return {**start, **self._error_of(seen)}
         self.ledger.judge(image["data_id"], len(categories))
-        details = [detail for c in categories if (detail := _detail_v3(seen, c))]
+        details = [detail for c in categories if (detail := _detail_v3(seen, c, glossaries))]
         worst = _worst(detail["suggestion"] for detail in details)
         first = next((d["category"] for d in details if d["suggestion"] == worst), "")
         return {**start, "suggestion": worst, "category": first, "details": details}
@@ -343,14 +347,26 @@ def _entries(seen: Seen, category: str, threshold: float | None) -> list[Item]:
     return [entry]
 
 
-def _detail_v3(seen: Seen, category: str) -> Item | None:
+def _glossaries(body: Mapping[str, Any]) -> list[str]:
+    """The lists of words that are looked for in texts, in addition to the vendor's own."""
+    config = body.get("image_text_config", {})
+    if not isinstance(config, dict) or not isinstance(body.get("language", "zh"), str):
+        raise Refused(error("AIS.0012", "image_text_config or language is not supported."))
+    black, white = (config.get(f"{kind}_glossary_names", []) for kind in ("black", "white"))
+    if not all(isinstance(names, list) for names in (black, white)):
+        raise Refused(error("AIS.0012", "The parameter image_text_config is not supported."))
+    return [str(name) for name in black]
+
+
+def _detail_v3(seen: Seen, category: str, glossaries: Sequence[str]) -> Item | None:
     true = verdict("huawei", seen, category)
     if true.suggestion == "pass":
         return None
     detail: Item = {"category": category, "label": true.label, "suggestion": true.suggestion}
     detail["confidence"] = true.score
     if category == "image_text":
-        detail["segments"] = [{"segment": "加微信"}]
+        named = {"glossary_name": glossaries[0]} if glossaries else {}
+        detail["segments"] = [{"segment": "加微信", **named}]
     return detail
 
 

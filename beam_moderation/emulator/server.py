@@ -37,6 +37,8 @@ _VENDORS: dict[str, type[Vendor]] = {"alibaba": Alibaba, "tencent": Tencent, "hu
 _HOST = "127.0.0.1"
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _STOP_TIMEOUT_S = 2
+_ASK_TIMEOUT_S = 60
+"""A process that starts on a busy machine may take half a minute before it answers."""
 
 
 def app(vendor: str, settings: Settings | None = None) -> Starlette:
@@ -64,7 +66,8 @@ class Running:
 
     def _ask(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
         host = urllib.parse.urlsplit(self.url).netloc
-        with contextlib.closing(http.client.HTTPConnection(host, timeout=10)) as connection:
+        connected = http.client.HTTPConnection(host, timeout=_ASK_TIMEOUT_S)
+        with contextlib.closing(connected) as connection:
             connection.request(method, path, body)
             answer: dict[str, Any] = json.loads(connection.getresponse().read())
             return answer

@@ -8,7 +8,7 @@ aliyun-python-sdk-green 3.6.6; the pages of 2017 and 2019 have smaller limits, w
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlencode
 
@@ -18,6 +18,7 @@ from beam_moderation.vendors import (
     alibaba_signatures,
     alibaba_store,
     answers,
+    options,
     protocol,
 )
 
@@ -50,12 +51,11 @@ _FEEDBACK = _Operation("/green/image/feedback", "ImageScanFeedback")
 _UPLOAD = _Operation("/green/credentials/uploadcredentials", "UploadCredentials")
 
 _VERSIONS = ("2018-05-09", "2017-01-12")
+_FORMATS = frozenset({"PNG", "JPEG", "BMP", "GIF", "WEBP"})
 _FEEDBACK_SCENES = frozenset({"porn", "terrorism", "ad"})
 _MAX_URL_CHARS = 2048
 _URL = re.compile(r"(https?|oss)://[^/\s].*", re.IGNORECASE)
 _MAX_DATA_ID_CHARS = 128
-_MAX_IDS = 100
-"""Of tasks in one request for results; no page says more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +86,7 @@ class Alibaba:
       max_items: images a request: 100 on the newer pages, which need an account that may have as
         many at once, and 50 on the older.
       max_bytes: of one image: 20 MB on the newer pages; 5 MB for synchronous scans on the older.
+      formats: of images that are sent with their bytes; the oldest page lacks WEBP.
       first_look_s: how long to wait before a task is asked for; the vendor advises 30 or more.
       look_every_s: and then how often.
       endpoint: instead of the vendor's own, as `http://127.0.0.1:8080`.
@@ -111,36 +112,42 @@ class Alibaba:
     bucket: str | None = dataclasses.field(default=None, compare=False)
     max_items: int = dataclasses.field(default=100, compare=False)
     max_bytes: int = dataclasses.field(default=20_000_000, compare=False)
+    formats: Sequence[str] = dataclasses.field(default=tuple(sorted(_FORMATS)), compare=False)
     first_look_s: float = dataclasses.field(default=30.0, compare=False)
     look_every_s: float = dataclasses.field(default=5.0, compare=False)
     endpoint: str | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        known = ", ".join(alibaba_answers.LABELS)
-        counts = (self.interval, self.max_frames, self.max_items, self.max_bytes)
-        wrong = {
-            f"name scenes to judge: {known}": not self.scenes,
-            f"the scenes are {known}": not {*self.scenes} <= {*alibaba_answers.LABELS},
-            "a scene is named twice": len({*self.scenes}) < len(self.scenes),
-            f"the regions are {', '.join(_HOSTS)}": self.region not in _HOSTS and not self.endpoint,
-            f"the versions are {', '.join(_VERSIONS)}": self.version not in _VERSIONS,
-            "callback needs asynchronous": bool(self.callback) and not self.asynchronous,
-            "callback needs a seed of up to 64 letters, digits and underscores": bool(self.callback)
-            and not re.fullmatch(r"\w{1,64}", self.seed or "", re.ASCII),
-            "crypt_type is SHA256; no callback is proved by SM3": (
-                self.crypt_type not in (None, "SHA256")
-            ),
-            "interval, max_frames, max_items and max_bytes are 1 or more": any(
-                count is not None and count < 1 for count in counts
-            ),
-            "max_items is at most 100": self.max_items > 100,
-            "first_look_s and look_every_s are not negative": min(
-                self.first_look_s, self.look_every_s
-            )
-            < 0,
-        }
-        for problem in (problem for problem, is_so in wrong.items() if is_so):
-            raise errors.ConfigurationError(f"alibaba: {problem}")
+        options.check(self.name, self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from options.of_scenes(self.scenes, alibaba_answers.LABELS)
+        if self.region not in _HOSTS and not self.endpoint:
+            yield options.unknown("region", self.region, _HOSTS)
+        if self.version not in _VERSIONS:
+            yield f"the versions are {', '.join(_VERSIONS)}"
+        yield from options.of_addresses(endpoint=self.endpoint, callback=self.callback)
+        yield from self._problems_of_callbacks()
+        yield from options.of_counts(
+            interval=self.interval,
+            max_frames=self.max_frames,
+            max_items=self.max_items,
+            max_bytes=self.max_bytes,
+        )
+        if self.max_items > 100:
+            yield "max_items is at most 100"
+        if not {*self.formats} <= _FORMATS:
+            yield f"the formats are {', '.join(sorted(_FORMATS))}"
+        if min(self.first_look_s, self.look_every_s) < 0:
+            yield "first_look_s and look_every_s are not negative"
+
+    def _problems_of_callbacks(self) -> Iterator[str]:
+        if self.callback and not self.asynchronous:
+            yield "callback needs asynchronous"
+        if self.callback and not re.fullmatch(r"\w{1,64}", self.seed or "", re.ASCII):
+            yield "callback needs a seed of up to 64 letters, digits and underscores"
+        if self.crypt_type not in (None, "SHA256"):
+            yield "crypt_type is SHA256; no callback is proved by SM3"
 
     @property
     def provider(self) -> str:
@@ -151,12 +158,13 @@ class Alibaba:
     def limits(self) -> protocol.Limits:
         """A synchronous scan may take 6 s on the vendor's side; results are kept for an hour.
 
-        A GIF may have 4,194,304 pixels (help.aliyun.com/document_detail/70292.html).
+        A GIF may have 4,194,304 pixels (help.aliyun.com/document_detail/70292.html). No page says
+        for how many tasks' results one may ask at once: it is as many as one may submit.
         """
         return protocol.Limits(
             max_items=self.max_items,
             max_bytes=self.max_bytes,
-            formats=frozenset({"PNG", "JPEG", "BMP", "GIF", "WEBP"}),
+            formats=frozenset(self.formats),
             max_pixels=250_000_000,
             max_side=30_000,
             max_gif_pixels=4_194_304,
@@ -164,6 +172,7 @@ class Alibaba:
             first_look_s=self.first_look_s,
             look_every_s=self.look_every_s,
             results_kept_s=3600.0,
+            max_tasks=100,
         )
 
     def scan(
@@ -190,7 +199,7 @@ class Alibaba:
             **(callback if self.callback else {}),
         }
         operation = _ASYNC_SCAN if self.asynchronous else _SCAN
-        return self._signed(operation, _present(body), credentials, now, nonce)
+        return self._signed(operation, options.given(body), credentials, now, nonce)
 
     def _task(self, item: protocol.Item, data_id: str) -> dict[str, Any]:
         task = {
@@ -202,7 +211,7 @@ class Alibaba:
             "maxFrames": self.max_frames,
             "extras": dict(self.extras) or None,
         }
-        return _present(task)
+        return options.given(task)
 
     def object_key(self, uri: str) -> str | None:
         """The key of an image in the account's own bucket; None for any other URI."""
@@ -275,22 +284,10 @@ class Alibaba:
         credentials: protocol.Credentials,
         now: float,
         nonce: str,
-    ) -> Sequence[tuple[Sequence[protocol.Task], protocol.Request]]:
-        """The requests for the results of tasks, a hundred each."""
-        parts = [tasks[start : start + _MAX_IDS] for start in range(0, len(tasks), _MAX_IDS)]
-        return [
-            (
-                part,
-                self._signed(
-                    _RESULTS,
-                    [task.task_id for task in part],
-                    credentials,
-                    now,
-                    f"{nonce}-{number}",
-                ),
-            )
-            for number, part in enumerate(parts)
-        ]
+    ) -> protocol.Request:
+        """The request for the results of tasks."""
+        ids = [task.task_id for task in tasks]
+        return self._signed(_RESULTS, ids, credentials, now, nonce)
 
     def read_query(
         self, tasks: Sequence[protocol.Task], response: protocol.Response
@@ -346,7 +343,7 @@ class Alibaba:
             "note": human.note or None,
             "url": self._url(protocol.Item("", human.url)),
         }
-        return self._signed(_FEEDBACK, _present(content), credentials, now, nonce)
+        return self._signed(_FEEDBACK, options.given(content), credentials, now, nonce)
 
     def read_feedback(self, response: protocol.Response) -> None:
         """Raises a `VendorError` unless the vendor took the decision."""
@@ -381,7 +378,3 @@ class Alibaba:
 
 def _is_data_id(data_id: str) -> bool:
     return 0 < len(data_id) <= _MAX_DATA_ID_CHARS and data_id.isprintable()
-
-
-def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

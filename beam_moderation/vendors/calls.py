@@ -91,21 +91,15 @@ class Calls:
             return error
         return None
 
-    async def parts(self, tasks: Sequence[protocol.Task]) -> list[Sequence[protocol.Task]]:
-        """The tasks as they are asked for together in one request each."""
-        grant = await self._login.get()
-        requests = self._vendor.query(tasks, grant.credentials, *_signing())
-        return [part for part, _ in requests]
-
-    async def query(self, part: Sequence[protocol.Task]) -> Results:
+    async def query(self, tasks: Sequence[protocol.Task]) -> Results:
         """The answers that there are by now to the items of tasks.
 
         Raises:
           VendorError: the request as a whole failed.
         """
         results, _ = await self._call(
-            lambda *signing: self._vendor.query(part, *signing)[0][1],
-            lambda response: self._vendor.read_query(part, response),
+            lambda *signing: self._vendor.query(tasks, *signing),
+            lambda response: self._vendor.read_query(tasks, response),
         )
         return results
 

@@ -8,10 +8,9 @@ The facts are those of the vendor's page on batches of v1.0, of its pages on job
 import base64
 import dataclasses
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote
 
 from beam_moderation import errors
 from beam_moderation.vendors import (
@@ -19,9 +18,17 @@ from beam_moderation.vendors import (
     huawei_answers,
     huawei_login,
     huawei_signatures,
-    huawei_words,
+    huawei_v3,
+    options,
     protocol,
 )
+
+_SCENES = {
+    ("v1.0", False): ("politics", "terrorism", "porn", "ad"),
+    ("v1.0", True): ("politics", "terrorism", "porn"),
+    ("v3", False): ("politics", "terrorism", "porn", "image_text"),
+}
+"""The scenes of each version, synchronous or as jobs."""
 
 _MAX_URLS = 10
 _MAX_URLS_OF_A_JOB = 500
@@ -60,6 +67,9 @@ class Huawei:
       biz_type: v3: a policy's name; it beats the scenes, so those that it judges must be named.
         Of a scene in which nothing was found the vendor says nothing: `detail` has `unstated`.
       event_type: v3: what the images are, as `head_image`; required without `biz_type`.
+      black_glossary_names: v3: names of lists of words that image_text finds in addition.
+      white_glossary_names: v3: of words that image_text does not mind.
+      language: v3: of the text in the images, as `zh`, which is the only one in China.
       project_id: required in v3.
       bucket: of the account's own OBS in the same region, which Moderation was given leave to read:
         what is at `obs://bucket/key` goes as its address there.
@@ -81,6 +91,9 @@ class Huawei:
     ad_glossaries: Sequence[str] = ()
     biz_type: str | None = None
     event_type: str | None = None
+    black_glossary_names: Sequence[str] = ()
+    white_glossary_names: Sequence[str] = ()
+    language: str | None = None
     project_id: str | None = None
     bucket: str | None = dataclasses.field(default=None, compare=False)
     endpoint: str | None = dataclasses.field(default=None, compare=False)
@@ -90,30 +103,38 @@ class Huawei:
         if self.scenes is None:
             named = () if self.biz_type else ("politics", "terrorism", "porn")
             object.__setattr__(self, "scenes", named)
-        v3 = self.api_version == "v3"
-        scenes = huawei_words.CATEGORIES.get((self.api_version, self.asynchronous), ())
-        of_v1 = self.threshold is not None or bool(self._one_by_one)
-        of_v3 = bool(self.biz_type or self.event_type)
-        wrong = {
-            "api_version is v1.0 or v3; v3 has no jobs": not scenes,
-            f"name scenes to judge, of {', '.join(scenes)}; the vendor's `all` lacks ad": (
-                not self.scenes or not {*self.scenes} <= {*scenes}
-            ),
-            "a scene is named twice": len({*self.scenes}) < len(self.scenes),
-            "threshold is from 0 to 1": not 0 <= (self.threshold or 0) <= 1,
-            "threshold, moderation_rule and ad_glossaries need v1.0": v3 and of_v1,
-            "moderation_rule and ad_glossaries take no jobs": (
-                self.asynchronous and bool(self._one_by_one)
-            ),
-            "biz_type and event_type need v3": of_v3 and not v3,
-            "v3 needs project_id": v3 and not self.project_id,
-            "v3 needs biz_type or event_type": v3 and not of_v3,
-            f"event_type is one of {', '.join(huawei_words.EVENT_TYPES)}": (
-                self.event_type not in (None, *huawei_words.EVENT_TYPES)
-            ),
-        }
-        for problem in (problem for problem, is_so in wrong.items() if is_so):
-            raise errors.ConfigurationError(f"huawei: {problem}")
+        options.check(self.name, self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        scenes = _SCENES.get((self.api_version, self.asynchronous))
+        if scenes is None:
+            yield "api_version is v1.0 or v3; v3 has no jobs"
+        if "all" in self.scenes:
+            yield "name scenes; the vendor's `all` lacks ad"
+        yield from options.of_scenes(self.scenes, scenes or ())
+        yield from options.of_addresses(endpoint=self.endpoint, iam_endpoint=self.iam_endpoint)
+        yield from self._problems_of_v3() if self._is_v3 else self._problems_of_v1()
+
+    def _problems_of_v1(self) -> Iterator[str]:
+        if not 0 <= (self.threshold or 0) <= 1:
+            yield "threshold is from 0 to 1"
+        if self.asynchronous and self._one_by_one:
+            yield "moderation_rule and ad_glossaries take no jobs"
+        for name in options.given(self._of_v3):
+            yield f"{name} needs v3"
+
+    def _problems_of_v3(self) -> Iterator[str]:
+        if self.threshold is not None or self._one_by_one:
+            yield "threshold, moderation_rule and ad_glossaries need v1.0"
+        yield from huawei_v3.problems(self.project_id, self._of_v3)
+
+    @property
+    def _is_v3(self) -> bool:
+        return self.api_version == "v3"
+
+    @property
+    def _of_v3(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in huawei_v3.OPTIONS}
 
     @property
     def provider(self) -> str:
@@ -132,7 +153,7 @@ class Huawei:
         return protocol.Limits(
             max_items=1 if self._one_by_one else urls,
             max_bytes=_MAX_INLINE_BYTES,
-            formats=frozenset(v3_formats if self.api_version == "v3" else v1_formats),
+            formats=frozenset(v3_formats if self._is_v3 else v1_formats),
             max_inline_bytes=_MAX_INLINE_BYTES,
             max_request_bytes=_MAX_REQUEST_BYTES,
             inline_alone=True,
@@ -146,11 +167,9 @@ class Huawei:
     @property
     def _one_by_one(self) -> dict[str, Any]:
         """The options that exist only for one image at a time."""
-        options = {
-            "moderation_rule": self.moderation_rule,
-            "ad_glossaries": [*self.ad_glossaries],
-        }
-        return {name: value for name, value in options.items() if value}
+        return options.given(
+            {"moderation_rule": self.moderation_rule, "ad_glossaries": [*self.ad_glossaries]}
+        )
 
     def _is_single(self, items: Sequence[protocol.Item]) -> bool:
         inline = any(item.content is not None for item in items)
@@ -180,8 +199,8 @@ class Huawei:
         if self._is_single(items):
             return self._post("/moderation/image", self._body(images[0]), credentials, now)
         urls: list[Any] = [image["url"] for image in images]
-        if self.api_version == "v3":
-            ids = _data_ids(items)
+        if self._is_v3:
+            ids = huawei_v3.data_ids(items)
             urls = [{"url": url, "data_id": id_} for url, id_ in zip(urls, ids, strict=True)]
         path = "/moderation/image/batch/jobs" if self.asynchronous else "/moderation/image/batch"
         return self._post(path, self._body({"urls": urls}), credentials, now)
@@ -206,10 +225,8 @@ class Huawei:
 
     def _body(self, images: Mapping[str, Any]) -> dict[str, Any]:
         """The images and the options, in the order in which the SDK has them."""
-        if self.biz_type:
-            return {**images, "biz_type": self.biz_type}
-        if self.api_version == "v3":
-            return {"event_type": self.event_type, "categories": [*self.scenes], **images}
+        if self._is_v3:
+            return huawei_v3.body(images, self.scenes, self._of_v3)
         body = {
             **images,
             "categories": [*self.scenes],
@@ -224,7 +241,7 @@ class Huawei:
         return self._signed("POST", self._path(tail), {}, encoded, credentials, now)
 
     def _path(self, tail: str) -> str:
-        project = f"/{self.project_id}" if self.api_version == "v3" else ""
+        project = f"/{self.project_id}" if self._is_v3 else ""
         return f"/{self.api_version}{project}{tail}"
 
     def _signed(
@@ -237,21 +254,10 @@ class Huawei:
         now: float,
     ) -> protocol.Request:
         base = self.endpoint or f"https://moderation.{self.region}.myhuaweicloud.com"
-        headers = {"Content-Type": "application/json", "Host": urlsplit(base).netloc}
-        if self.project_id:
-            headers["X-Project-Id"] = self.project_id
-        query = "?" + urlencode(parameters, quote_via=quote) if parameters else ""
-        url = base.rstrip("/") + path + query
-        if credentials.login_token:
-            headers["X-Auth-Token"] = credentials.login_token
-            return protocol.Request(method, url, headers, body)
-        headers["X-Sdk-Date"] = huawei_signatures.sdk_date(now)
-        if credentials.security_token:
-            headers["X-Security-Token"] = credentials.security_token
-        headers["Authorization"] = huawei_signatures.sdk_hmac(
-            method, path, parameters, headers, body, credentials
+        headers = {"X-Project-Id": self.project_id} if self.project_id else {}
+        return huawei_signatures.signed(
+            method, base, path, parameters, headers, body, credentials, now
         )
-        return protocol.Request(method, url, headers, body)
 
     def read_scan(
         self, items: Sequence[protocol.Item], response: protocol.Response
@@ -268,9 +274,9 @@ class Huawei:
         if self.asynchronous:
             task_id = huawei_answers.job(body).job_id
             return [protocol.Pending(task_id, request_id) for _ in items]
-        if self.api_version == "v3":
+        if self._is_v3:
             found = answers.match(
-                _data_ids(items), huawei_answers.named(body.get("results"), "data_id")
+                huawei_v3.data_ids(items), huawei_answers.named(body.get("results"), "data_id")
             )
         else:
             found = self._by_url(items, body.get("result"))
@@ -279,18 +285,16 @@ class Huawei:
     def _answer(
         self, fields: object, task_id: str | None, request_id: str | None
     ) -> protocol.Answer:
-        model = huawei_answers.ItemV3 if self.api_version == "v3" else huawei_answers.Item
+        model = huawei_answers.ItemV3 if self._is_v3 else huawei_answers.Item
         answer = huawei_answers.answer(model, self.scenes, fields, task_id, request_id)
         if self.biz_type and isinstance(answer, protocol.Judged):
-            return huawei_answers.with_unstated(answer)
+            return huawei_v3.with_unstated(answer)
         return answer
 
     def _by_url(
         self, items: Sequence[protocol.Item], results: object
     ) -> list[dict[str, Any] | None]:
-        urls = [self._url(item) for item in items]
-        spelt = huawei_answers.as_asked(urls)
-        return answers.match(urls, huawei_answers.named(results, "url", spelt))
+        return huawei_answers.by_url([self._url(item) for item in items], results)
 
     def query(
         self,
@@ -298,13 +302,11 @@ class Huawei:
         credentials: protocol.Credentials,
         now: float,
         nonce: str,  # noqa: ARG002
-    ) -> Sequence[tuple[Sequence[protocol.Task], protocol.Request]]:
-        """The requests for the results of jobs, one a job."""
+    ) -> protocol.Request:
+        """The request for the result of a job."""
+        (task,) = tasks
         path = self._path("/moderation/image/batch")
-        return [
-            ([task], self._signed("GET", path, {"job_id": task.task_id}, b"", credentials, now))
-            for task in tasks
-        ]
+        return self._signed("GET", path, {"job_id": task.task_id}, b"", credentials, now)
 
     def read_query(
         self, tasks: Sequence[protocol.Task], response: protocol.Response
@@ -349,7 +351,7 @@ class Huawei:
             politics, terrorism, porn, ad.
         """
         scenes = human.scenes or self.scenes
-        categories = [scene for scene in scenes if scene in huawei_words.CATEGORIES["v1.0", False]]
+        categories = [scene for scene in scenes if scene in _SCENES["v1.0", False]]
         is_told = human.suggestion in ("pass", "block") and categories
         if not is_told or not answers.is_web_address(human.url):
             raise errors.VendorRefusedInput(
@@ -390,10 +392,3 @@ class Huawei:
         """
         token, ends_at = huawei_login.read_token(response)
         return protocol.Grant(dataclasses.replace(credentials, login_token=token), ends_at)
-
-
-def _data_ids(items: Sequence[protocol.Item]) -> list[str]:
-    """The ids of v3: letters, digits, `_` and `-`, at most 30, unique in the request."""
-    return answers.wire_ids(
-        items, lambda data_id: re.fullmatch(r"[A-Za-z0-9_-]{1,30}", data_id) is not None, 30
-    )

@@ -5,7 +5,6 @@ the older AIS SDK; 0402 as in the page on one image (moderation_03_0019).
 """
 
 import collections
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -264,18 +263,12 @@ def answer(
     return protocol.Judged(verdicts, task_id, request, billed_units=len(scenes))
 
 
-def with_unstated(judged: protocol.Judged) -> protocol.Judged:
-    """The verdicts, with a note on those for which the vendor listed nothing."""
-    verdicts = [
-        verdict
-        if verdict.findings
-        else dataclasses.replace(verdict, detail={**verdict.detail, "unstated": True})
-        for verdict in judged.verdicts
-    ]
-    return dataclasses.replace(judged, verdicts=verdicts)
+def by_url(urls: Sequence[str], results: object) -> list[dict[str, Any] | None]:
+    """What an answer says of each URL that was asked for."""
+    return answers.match(urls, named(results, "url", _as_asked(urls)))
 
 
-def as_asked(urls: Sequence[str]) -> Callable[[str], str]:
+def _as_asked(urls: Sequence[str]) -> Callable[[str], str]:
     """Finds the URL that was asked for: as it is, else the only one that is spelt differently."""
     exact = {*urls}
     places = collections.defaultdict(set)

@@ -1,10 +1,10 @@
-"""The signature of Huawei Cloud by access key and secret key."""
+"""The requests of Huawei Cloud, signed by access key and secret key or sent with a token."""
 
 import hashlib
 import hmac
 import time
 from collections.abc import Mapping
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from beam_moderation.vendors import protocol
 
@@ -50,3 +50,32 @@ def sdk_hmac(
         f"SDK-HMAC-SHA256 Access={credentials.key_id}, SignedHeaders={signed}, "
         f"Signature={signature}"
     )
+
+
+def signed(
+    method: str,
+    base: str,
+    path: str,
+    parameters: Mapping[str, str],
+    headers: Mapping[str, str],
+    body: bytes,
+    credentials: protocol.Credentials,
+    now: float,
+) -> protocol.Request:
+    """A request of JSON to a server, by the token that the credentials have or by their keys.
+
+    Args:
+      base: the server's address.
+      now: seconds since 1970.
+    """
+    query = "?" + urlencode(parameters, quote_via=quote) if parameters else ""
+    url = base.rstrip("/") + path + query
+    sent = {"Content-Type": "application/json", "Host": urlsplit(base).netloc, **headers}
+    if credentials.login_token:
+        sent["X-Auth-Token"] = credentials.login_token
+        return protocol.Request(method, url, sent, body)
+    sent["X-Sdk-Date"] = sdk_date(now)
+    if credentials.security_token:
+        sent["X-Security-Token"] = credentials.security_token
+    sent["Authorization"] = sdk_hmac(method, path, parameters, sent, body, credentials)
+    return protocol.Request(method, url, sent, body)

@@ -6,7 +6,8 @@
 
 A file holds what one response said of the items of its request, the ids of tasks among it. It is
 on the disk before anybody acts on the response, appears as a whole, and is never changed. What an
-item is asked is part of its key, so it does not matter how the items were cut into requests.
+item is asked is part of its key, so it does not matter how the items were cut into requests. A
+stream's batches, which may be cut otherwise another time, share the folder of their block.
 """
 
 import dataclasses
@@ -116,6 +117,9 @@ class KeptAnswers:
       ConfigurationError: the URL's filesystem cannot be had.
     """
 
+    MAX_FOLDERS = 64
+    """Whose files are in memory: more than a worker has batches and partitions at a time."""
+
     def __init__(
         self,
         url: str,
@@ -128,6 +132,8 @@ class KeptAnswers:
             raise errors.ConfigurationError(f"cannot keep answers in {url}: {error}") from error
         provider = re.sub(r"[^\w.]+", "-", vendor.provider)
         self._root = posixpath.join(root, f"{provider}-{options_key(vendor)}")
+        self._lock = threading.Lock()
+        self._recent: dict[str, dict[str, dict[str, Outcome]]] = {}
 
     def read(self, batch_id: str) -> dict[str, Outcome]:
         """The outcomes of a batch by their items' keys; a final one hides a pending one.
@@ -136,11 +142,26 @@ class KeptAnswers:
           ConfigurationError: a file is not what `write` makes.
         """
         outcomes: dict[str, Outcome] = {}
-        for name in self._files(self._folder(batch_id)):
-            for key, outcome in self._read_file(name).items():
+        folder = self._folder(batch_id)
+        read = self._read_before(folder)
+        for name in self._files(folder):
+            if name not in read:
+                read[name] = self._read_file(name)
+            for key, outcome in read[name].items():
                 if key not in outcomes or not isinstance(outcome.answer, protocol.Pending):
                     outcomes[key] = outcome
         return outcomes
+
+    def _read_before(self, folder: str) -> dict[str, dict[str, Outcome]]:
+        """The files of a folder that were read already: a block is opened for each of its batches.
+
+        Others are forgotten when many folders came since.
+        """
+        with self._lock:
+            read = self._recent[folder] = self._recent.pop(folder, {})
+            if len(self._recent) > self.MAX_FOLDERS:
+                del self._recent[next(iter(self._recent))]
+        return read
 
     def write(self, batch_id: str, outcomes: Mapping[str, Outcome]) -> None:
         """Keeps the outcomes that one response gave, by their items' keys."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from beam_moderation import errors, quota
-from beam_moderation.vendors import asked, calls, kept, protocol
+from beam_moderation.vendors import asked, calls, keeper, kept, protocol
 from beam_moderation.vendors.retries import Attempts, Retries
 
 _LOG = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class Lane:
         self._retries = retries or Retries()
         self._calls = calls.Calls(vendor, credentials, self.pacer, self._retries)
         self._limits, self._answers = vendor.limits, answers
+        self._keeper = keeper.Keeper(answers)
         self._deadline_s, self._inbox = deadline_s, inbox
         # Until it is kept, an answer would be lost in a kill as if the call were still in flight.
         self._unkept = asyncio.Semaphore(share.max_in_flight)
@@ -281,7 +282,9 @@ class Lane:
                 await self._keep_news(batch, self._calls.read_callback(task, content))
 
     async def _query_all(self, batch: asked.Batch, tasks: Sequence[protocol.Task]) -> None:
-        await calls.gather(self._query(batch, part) for part in await self._calls.parts(tasks))
+        size = self._limits.max_tasks
+        parts = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+        await calls.gather(self._query(batch, part) for part in parts)
 
     async def _query(self, batch: asked.Batch, tasks: Sequence[protocol.Task]) -> None:
         """Asks for the results of tasks; a call that fails is as good as no news."""
@@ -318,7 +321,7 @@ class Lane:
         """
         lasting = {key: outcome for key, outcome in outcomes.items() if _lasts(outcome.answer)}
         if lasting:
-            await asyncio.to_thread(self._answers.write, batch.id, lasting)
+            await self._keeper.keep(batch.id, lasting)
         batch.outcomes.update(outcomes)
         for outcome in outcomes.values():
             self._count(outcome.answer)

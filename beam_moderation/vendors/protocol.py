@@ -170,6 +170,8 @@ class Limits:
     """How long after its submission a task is asked for first, and then every `look_every_s`."""
     look_every_s: float = 5.0
     results_kept_s: float = 3600.0
+    max_tasks: int = 1
+    """Tasks whose results are asked for in one request."""
     max_unfinished: int | None = None
     """Requests whose tasks may be without a result at a time, of the whole account."""
 
@@ -217,13 +219,13 @@ class Vendor(Protocol):
 
     def query(
         self, tasks: Sequence[Task], credentials: Credentials, now: float, nonce: str
-    ) -> Sequence[tuple[Sequence[Task], Request]]:
-        """The requests that ask for the results of tasks, each with the tasks it asks for."""
+    ) -> Request:
+        """The request that asks for the results of up to `limits.max_tasks` tasks."""
 
     def read_query(
         self, tasks: Sequence[Task], response: Response
     ) -> Sequence[tuple[Item, Answer]]:
-        """The answer to each item of the tasks that one request of `query` asked for."""
+        """The answer to each item of the tasks that a request of `query` asked for."""
 
     def feedback(self, human: Human, credentials: Credentials, now: float, nonce: str) -> Request:
         """The request that tells the vendor of a person's decision."""

@@ -8,12 +8,12 @@ import base64
 import dataclasses
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from beam_moderation import errors
-from beam_moderation.vendors import answers, protocol, tencent_answers, tencent_signatures
+from beam_moderation.vendors import answers, options, protocol, tencent_answers, tencent_signatures
 
 _USER_INFO = (
     *("TokenId", "Nickname", "DeviceId", "AppId", "Room", "IP", "Type", "ReceiveTokenId"),
@@ -89,21 +89,21 @@ class Tencent:
     endpoint: str | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        known = ", ".join(tencent_answers.SCENES)
-        counts = [count for count in (self.interval, self.max_frames) if count is not None]
-        too_long = [name for name, value in self.user_info.items() if len(value.encode()) > 128]
-        wrong = {
-            f"name scenes to judge: {known}": not self.scenes,
-            f"the scenes are {known}": not {*self.scenes} <= {*tencent_answers.SCENES},
-            "a scene is named twice": len({*self.scenes}) < len(self.scenes),
-            "quality needs biz_type": self.detect_type and "quality" in self.scenes,
-            "callback needs asynchronous": bool(self.callback) and not self.asynchronous,
-            "interval and max_frames are 1 or more": any(count < 1 for count in counts),
-            f"user_info has {', '.join(_USER_INFO)}": not {*self.user_info} <= {*_USER_INFO},
-            f"user_info takes 128 bytes a value: {', '.join(too_long)}": bool(too_long),
-        }
-        for problem in (problem for problem, is_so in wrong.items() if is_so):
-            raise errors.ConfigurationError(f"tencent: {problem}")
+        options.check(self.name, self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from options.of_scenes(self.scenes, tencent_answers.SCENES)
+        if self.detect_type and "quality" in self.scenes:
+            yield "quality needs biz_type"
+        if self.callback and not self.asynchronous:
+            yield "callback needs asynchronous"
+        yield from options.of_addresses(endpoint=self.endpoint, callback=self.callback)
+        yield from options.of_counts(interval=self.interval, max_frames=self.max_frames)
+        for name, value in self.user_info.items():
+            if name not in _USER_INFO:
+                yield f"user_info has {', '.join(_USER_INFO)}"
+            if not isinstance(value, str) or len(value.encode()) > 128:
+                yield f"user_info takes 128 bytes of text a value: {name}"
 
     @property
     def limits(self) -> protocol.Limits:
@@ -151,7 +151,7 @@ class Tencent:
         return answers.key_in("cos", self.bucket, uri)
 
     def _input(self, item: protocol.Item, data_id: str) -> dict[str, Any]:
-        return _present(
+        return options.given(
             {
                 "DataId": data_id,
                 **_image(item),
@@ -166,13 +166,13 @@ class Tencent:
         words = [tencent_answers.SCENES[scene][1] for scene in self.scenes]
         freeze = self.freeze or Freeze()
         scores = {"PornScore": freeze.porn_score, "AdsScore": freeze.ads_score}
-        return _present(
+        return options.given(
             {
                 "BizType": self.biz_type,
                 "DetectType": ",".join(words) if self.detect_type else None,
                 "Async": int(self.asynchronous),
                 "Callback": self.callback,
-                "Freeze": _present(scores),
+                "Freeze": options.given(scores),
             }
         )
 
@@ -212,16 +212,15 @@ class Tencent:
         credentials: protocol.Credentials,
         now: float,
         nonce: str,  # noqa: ARG002
-    ) -> Sequence[tuple[Sequence[protocol.Task], protocol.Request]]:
-        """The requests for the results of jobs, one a job."""
-        paths = [f"/image/auditing/{task.task_id}" for task in tasks]
-        requests = [self._signed("GET", path, b"", credentials, now) for path in paths]
-        return [([task], request) for task, request in zip(tasks, requests, strict=True)]
+    ) -> protocol.Request:
+        """The request for the result of a job."""
+        (task,) = tasks
+        return self._signed("GET", f"/image/auditing/{task.task_id}", b"", credentials, now)
 
     def read_query(
         self, tasks: Sequence[protocol.Task], response: protocol.Response
     ) -> Sequence[tuple[protocol.Item, protocol.Answer]]:
-        """The answers to the jobs' images.
+        """The answers to the job's images.
 
         Raises:
           VendorTaskGone: the vendor knows no such job, or not any more (it keeps them a month).
@@ -277,7 +276,7 @@ class Tencent:
             "JobId": human.task_id,
             "ModerationTime": human.moderated_at and human.moderated_at.isoformat("T", "seconds"),
         }
-        body = request_xml([*_present(report).items()])
+        body = request_xml([*options.given(report).items()])
         return self._signed("POST", "/report/badcase", body, credentials, now)
 
     def read_feedback(self, response: protocol.Response) -> None:
@@ -290,10 +289,6 @@ def _is_data_id(data_id: str) -> bool:
     """Whether the vendor gives a DataId back as it was sent: at most 512 bytes of plain text."""
     plain = data_id.isprintable() and data_id == data_id.strip()
     return plain and 0 < len(data_id.encode()) <= 512
-
-
-def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value not in (None, "", {})}
 
 
 def _image(item: protocol.Item) -> dict[str, str]:

@@ -7,7 +7,6 @@ import pathlib
 import sys
 
 import pytest
-import services
 from brightness import picture
 from confluent_kafka import Producer
 from services import downloads, processes
@@ -21,23 +20,14 @@ PIPELINE = pathlib.Path(__file__).parents[2] / "pipelines" / "kafka_io.py"
 BROKEN = range(0, 200, 50)
 
 
-@pytest.fixture(scope="module")
-def jars():
-    """KafkaIO, Java's side of cross-language transforms, and its harness."""
-    try:
-        return downloads.jars("kafka_io")
-    except services.ServiceMissing as missing:
-        pytest.skip(str(missing))
-
-
 @pytest.fixture
-def expansion_service(jars, tmp_path):
+def expansion_service(kafka_io, tmp_path):
     """The address of the service that makes Java's transforms, and runs them beside."""
     port = processes.free_port()
     main = "org.apache.beam.sdk.expansion.service.ExpansionService"
     own = [str(port), "--javaClassLookupAllowlistFile=*", "--alsoStartLoopbackWorker"]
     service = processes.Service(
-        [downloads.java(), "-Xmx512m", "-cp", f"{jars}/*", main, *own],
+        [downloads.java(), "-Xmx512m", "-cp", f"{kafka_io}/*", main, *own],
         tmp_path / "expansion.log",
         lambda: processes.listens(port),
     )

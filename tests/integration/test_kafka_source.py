@@ -117,6 +117,7 @@ def test_backlog_is_cut_alike_from_wherever_it_is_read(kafka, topic):
         found = batches(Reader(subscription, partition, start), 3)
         assert [batch.messages[-1].offset for batch in found] == [9, 19, 24]
         assert found[0].messages[0].offset == start
+        assert [batch.block for batch in found] == [(0, 10), (10, 20), (20, 30)]
 
 
 def test_what_retention_deleted_is_told_and_not_passed_over(kafka, topic):

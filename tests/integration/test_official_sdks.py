@@ -1,58 +1,14 @@
-"""The vendors' own SDKs against the emulator: this is why the emulator is trusted.
+"""The vendors' own SDKs against the emulator: this is why the emulator is trusted."""
 
-Each SDK has an environment of its own below `.cache/sdks`, made at its first use from the
-requirements beside its driver in `sdks/`. A driver runs in that environment, calls every operation
-once and prints what came of it.
-"""
-
-import base64
-import functools
-import io
-import json
-import os
-import pathlib
-import subprocess
-import tempfile
 import time
-import urllib.parse
-import venv
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from PIL import Image
+from official_sdks import URLS, drive, image, outcomes_of
 
 from beam_moderation import emulator
 
 pytestmark = pytest.mark.integration
-
-SDKS = pathlib.Path(__file__).parent / "sdks"
-ENVIRONMENTS = pathlib.Path(__file__).parents[2] / ".cache" / "sdks"
-URLS = (
-    "https://img.example.com/porn-block.jpg",
-    "https://img.example.com/terrorism-review.jpg?a=1&b=2",
-    "https://img.example.com/image-missing.jpg",
-)
-INSTALL_TIMEOUT_S = 280
-DRIVE_TIMEOUT_S = 120
-
-
-class Sdk(NamedTuple):
-    """An SDK's vendor and driver, and what the driver is told beside the address and the keys."""
-
-    vendor: str
-    driver: str
-    version: str = ""
-
-
-KNOWN = {
-    "aliyun": Sdk("alibaba", "drive_aliyun.py"),
-    "aliyun_2017": Sdk("alibaba", "drive_aliyun_2017.py"),
-    "aliyun_upload": Sdk("alibaba", "drive_aliyun_upload.py"),
-    "cos": Sdk("tencent", "drive_cos.py"),
-    "huawei_v1": Sdk("huawei", "drive_huawei.py", "v1"),
-    "huawei_v2": Sdk("huawei", "drive_huawei.py", "v2"),
-    "huawei_v3": Sdk("huawei", "drive_huawei_v3.py"),
-}
 
 ANSWERED = {
     "aliyun": [
@@ -90,6 +46,7 @@ ANSWERED = {
     "huawei_v3": [
         "batch",
         "batch_by_biz_type",
+        "batch_with_glossaries",
         "batch_of_a_region",
         "batch_with_token",
         "image_by_content",
@@ -160,70 +117,6 @@ REFUSED = {
     },
 }
 REFUSED["huawei_v2"] = REFUSED["huawei_v1"]
-
-
-def python_of(sdk: str) -> pathlib.Path:
-    """The interpreter of an SDK's environment, which is made where it is missing or out of date."""
-    requirements = SDKS / f"{sdk}_requirements.txt"
-    folder = ENVIRONMENTS / sdk
-    installed, python = folder / "installed.txt", folder / "bin" / "python"
-    if installed.exists() and installed.read_text() == requirements.read_text():
-        return python
-    venv.create(folder, clear=True, with_pip=True)
-    command = [python, "-m", "pip", "install", "--quiet", "--requirement", requirements]
-    subprocess.run(command, check=True, timeout=INSTALL_TIMEOUT_S)
-    installed.write_text(requirements.read_text())
-    return python
-
-
-@functools.cache
-def image() -> bytes:
-    """A small JPEG file."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (32, 32), (200, 30, 30)).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def drive(sdk: str, settings: emulator.Settings) -> dict[str, Any]:
-    """The outcome of every case of an SDK's driver, against an emulator of its own.
-
-    The home folder is a temporary one: huaweicloudsdkcore writes an application id into it.
-    """
-    python = python_of(sdk)
-    vendor, driver, version = KNOWN[sdk]
-    with (
-        emulator.serve(vendor, settings) as running,
-        tempfile.TemporaryDirectory() as home,
-    ):
-        address = urllib.parse.urlsplit(running.url)
-        configuration = {
-            "url": running.url,
-            "host": address.hostname,
-            "port": address.port,
-            "key_id": "testid",
-            "key_secret": "testsecret",
-            "version": version,
-            "callback": f"{running.url}/nowhere",
-            "urls": URLS,
-            "image": base64.b64encode(image()).decode(),
-        }
-        environment = {"PATH": os.defpath, "HOME": home, "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run(
-            [python, SDKS / driver, json.dumps(configuration)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=DRIVE_TIMEOUT_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        outcomes: dict[str, Any] = json.loads(done.stdout)
-        return outcomes
-
-
-@functools.cache
-def outcomes_of(sdk: str) -> dict[str, Any]:
-    return drive(sdk, emulator.Settings())
 
 
 def cases(table: dict[str, Any]) -> list[tuple[str, str]]:
@@ -380,6 +273,13 @@ def test_huawei_v3_reads_the_verdicts() -> None:
             true = emulator.truth("huawei", url, detail["category"])
             found = (detail["suggestion"], detail["label"], detail["confidence"])
             assert found == (true.suggestion, true.label, true.score)
+
+
+def test_huawei_v3_reads_the_list_that_a_text_is_in() -> None:
+    (item,) = answer_of("huawei_v3", "batch_with_glossaries")["results"]
+    (detail,) = item["details"]
+    assert (detail["category"], detail["suggestion"]) == ("image_text", "block")
+    assert [segment["glossary_name"] for segment in detail["segments"]] == ["spam_words"]
 
 
 def test_token_of_the_iam_sdk_opens_the_service() -> None:

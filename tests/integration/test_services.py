@@ -1,5 +1,7 @@
 import json
+import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -85,3 +87,26 @@ def test_services_start_and_stop_from_the_command_line(tmp_path, kafka):
     finally:
         assert say("stop") == {}
     assert say("status") == {}
+
+
+ONE_OF_EACH = [
+    "test_services.py::test_broker_keeps_what_it_has_when_it_is_killed",
+    "test_services.py::test_flink_runs_a_pipeline[loopback]",
+    "test_services.py::test_prism_runs_a_pipeline",
+    "test_kafka_io.py::test_messages_through_kafka_io_are_moderated",
+]
+"""A test for each service."""
+
+
+@pytest.mark.parametrize(
+    ("required", "outcome"), [("0", "4 skipped"), ("1", "4 errors")], ids=["of use", "required"]
+)
+def test_a_service_that_cannot_be_had_fails_only_where_it_is_required(tmp_path, required, outcome):
+    variables = {"PATH": "/nowhere", "BEAM_MODERATION_CACHE": str(tmp_path)}
+    variables["BEAM_MODERATION_REQUIRE_SERVICES"] = required
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *ONE_OF_EACH]
+    ended = subprocess.run(
+        command, env=os.environ | variables, capture_output=True, text=True, cwd=FOLDER, check=False
+    )
+    assert re.search(rf"\b{outcome} in ", ended.stdout), ended.stdout
+    assert ended.returncode == int(required)

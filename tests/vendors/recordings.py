@@ -21,6 +21,11 @@ def response(recording):
     return protocol.Response(told["status"], headers, told["body"].encode())
 
 
+def json_response(fields, status=200):
+    """An answer that is not recorded."""
+    return protocol.Response(status, {}, json.dumps(fields).encode())
+
+
 def signed_headers(recording, names):
     """The recorded headers of these names, as lower-case ones."""
     headers = {name.lower(): value for name, value in recording["request"]["headers"].items()}

@@ -13,7 +13,6 @@ from beam_moderation.vendors.kept import item_key, without_bytes
 
 KEYS = Credentials("testid", "testsecret")
 NOW = 1715243415.0
-V3 = Huawei("cn-north-4", ["porn"], "v3", project_id="p", biz_type="strict")
 
 
 def answered(vendor, items, answer):
@@ -104,26 +103,6 @@ def test_a_url_that_comes_back_respelt_is_found_unless_it_could_be_two():
     first, second = answered(vendor, items, {"result": results})
     assert first.verdicts[0].suggestion == "block"
     assert isinstance(second, protocol.Failed)
-
-
-def test_the_scenes_of_a_policy_of_huaweis_must_be_named():
-    assert Huawei("r").scenes == ("politics", "terrorism", "porn")
-    assert Huawei("r", None, "v3", project_id="p", event_type="album").scenes == Huawei("r").scenes
-    with pytest.raises(errors.ConfigurationError, match="name scenes"):
-        Huawei("r", api_version="v3", project_id="p", biz_type="strict")
-
-
-def test_a_scene_of_which_huaweis_policy_says_nothing_is_noted_as_such():
-    item = Item("a", url="https://b/1")
-    found = {"category": "porn", "suggestion": "review", "label": "sexy", "confidence": 0.7}
-    for details, unstated in (([found], None), ([], True)):
-        overall = "review" if details else "pass"
-        told = {"data_id": "a", "suggestion": overall, "details": details}
-        (answer,) = answered(V3, [item], {"results": [told]})
-        assert answer.verdicts[0].detail.get("unstated") is unstated
-    by_scenes = Huawei("cn-north-4", ["porn"], "v3", project_id="p", event_type="album")
-    (answer,) = answered(by_scenes, [item], {"results": [told]})
-    assert "unstated" not in answer.verdicts[0].detail
 
 
 def gif(width, height, frames=1):

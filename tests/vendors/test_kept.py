@@ -58,6 +58,21 @@ def test_final_outcome_hides_the_pending_one_whichever_is_read_first(tmp_path, f
     assert kept_in(tmp_path).read("batch") == {"a": JUDGED, "b": JUDGED}
 
 
+def test_what_came_after_a_folder_was_read_is_read_too(tmp_path):
+    kept = kept_in(tmp_path)
+    for key in "ab":
+        kept_in(tmp_path).write("batch", {key: JUDGED})
+        assert kept.read("batch").pop(key) == JUDGED
+    assert kept.read("batch").keys() == {"a", "b"}
+
+
+def test_few_folders_are_remembered(tmp_path):
+    kept = kept_in(tmp_path)
+    for number in range(kept.MAX_FOLDERS + 2):
+        kept.read(f"batch{number}")
+    assert len(kept._recent) == kept.MAX_FOLDERS
+
+
 def test_file_that_was_not_finished_is_not_read(tmp_path):
     kept = kept_in(tmp_path)
     kept.write("batch", {"a": JUDGED})

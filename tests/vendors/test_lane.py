@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import pytest
+from lanes import JPEG, KEYS, SCENES, items, judge, lane_of, told, truths, vendor_at
 
 from beam_moderation import emulator, errors
 from beam_moderation.emulator import Fault, FaultSpec
@@ -16,18 +17,11 @@ from beam_moderation.vendors import (
     Human,
     Item,
     Judged,
-    KeptAnswers,
-    Lane,
     Retries,
     RunningLane,
 )
 from beam_moderation.vendors.asked import cut
 from beam_moderation.vendors.protocol import Limits
-
-KEYS = Credentials("testid", "testsecret")
-SCENES = ("porn", "ad")
-QUOTA = Quota(1000, None, 20)
-JPEG = b"\xff\xd8\xff\xe0" + b"bytes" * 10
 
 
 class Hasty(Alibaba):
@@ -36,63 +30,6 @@ class Hasty(Alibaba):
     @property
     def limits(self):
         return dataclasses.replace(super().limits, timeout_s=0.3)
-
-
-@pytest.fixture
-def serve():
-    """Starts an emulator with faults; all stop after the test."""
-    running = []
-
-    def start(*faults, **settings):
-        spec = FaultSpec(faults=faults)
-        context = emulator.serve("alibaba", emulator.Settings(faults=spec, **settings))
-        running.append(context)
-        return context.__enter__()
-
-    yield start
-    for context in running:
-        context.__exit__(None, None, None)
-
-
-def items(count, first=0):
-    return [
-        Item(f"id{n}", url=f"https://img.example.com/{n}.jpg") for n in range(first, first + count)
-    ]
-
-
-def vendor_at(url, kind=Alibaba, **options):
-    times = {"first_look_s": 0.05, "look_every_s": 0.05}
-    return kind(scenes=SCENES, endpoint=url, **times, **options)
-
-
-def lane_of(vendor, folder, *, keys=lambda: KEYS, share=QUOTA, retries=None, **options):
-    kept = KeptAnswers(str(folder), vendor)
-    retries = retries or Retries(pause_s=0.01)
-    return Lane(vendor, keys, share, kept, retries=retries, **options)
-
-
-def judge(lane, batch, batch_id="batch"):
-    """The outcomes of a batch, and what was counted."""
-
-    async def main():
-        async with lane:
-            return await lane.judge(batch_id, batch)
-
-    return asyncio.run(main())
-
-
-def told(outcome):
-    """The suggestions of an outcome by scene, or its error's code."""
-    if isinstance(outcome.answer, Judged):
-        return {verdict.scene: verdict.suggestion for verdict in outcome.answer.verdicts}
-    return outcome.answer.error.code
-
-
-def truths(batch):
-    return [
-        {scene: emulator.truth("alibaba", item.url, scene).suggestion for scene in SCENES}
-        for item in batch
-    ]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])

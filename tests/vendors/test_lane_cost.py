@@ -4,14 +4,12 @@ import asyncio
 
 import pytest
 import virtual_time
-from test_lane import JPEG, SCENES, items, judge, lane_of, serve, told, truths, vendor_at
+from lanes import JPEG, SCENES, items, judge, lane_of, told, truths, vendor_at
 
 from beam_moderation import errors
 from beam_moderation.emulator import Fault
 from beam_moderation.vendors import Human, Item, Retries
 from beam_moderation.vendors.retries import Attempts
-
-_ = serve
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])

@@ -36,6 +36,13 @@ def test_no_more_jobs_are_unfinished_than_the_account_may_have(emulate, tmp_path
     assert stats["refused"] == {}
 
 
+def test_results_are_asked_for_as_many_tasks_at_a_time_as_the_vendor_takes(emulate, tmp_path):
+    running = emulate("alibaba", task_s=0.01)
+    judge(vendor_at("alibaba", running.url, asynchronous=True), tmp_path, {"batch": items(230)})
+    assert running.stats()["refused"] == {}
+    assert 3 <= running.stats()["calls"]["results"] <= 6
+
+
 def test_lanes_share_the_jobs_that_the_account_may_have(emulate, tmp_path):
     running = emulate("huawei", task_s=0.1, max_jobs=5)
     vendor = vendor_at("huawei", running.url, asynchronous=True)

@@ -42,6 +42,14 @@ def batch(by=None, urls=None, **options):
     return (by or client()).batch_check_image_sync(request).to_dict()
 
 
+def batch_with_glossaries():
+    """Words of the account's own are looked for in the texts of the images."""
+    config = sdk.ImageBatchSyncReqImageTextConfig(["spam_words"], ["brand_words"])
+    options = {"event_type": "product", "categories": ["image_text"]}
+    urls = ["https://img.example.com/image_text-block.jpg"]
+    return batch(urls=urls, image_text_config=config, language="zh", **options)
+
+
 def image(by=None, **fields):
     body = sdk.ImageDetectionReq(event_type="album", categories=["porn"], **fields)
     request = sdk.CheckImageModerationRequest(body=body)
@@ -78,6 +86,7 @@ report(
     {
         "batch": batch,
         "batch_by_biz_type": lambda: batch(biz_type="policy_1"),
+        "batch_with_glossaries": batch_with_glossaries,
         "batch_of_a_region": lambda: batch(client_of_a_region()),
         "image_by_content": lambda: image(image=CONFIGURATION["image"]),
         "image_by_url": lambda: image(url=CONFIGURATION["urls"][0]),

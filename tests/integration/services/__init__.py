@@ -2,6 +2,6 @@
 
 from services.broker import Kafka, kafka
 from services.cluster import Flink, flink
-from services.downloads import ServiceMissing, prism
+from services.downloads import ServiceMissing, jars, prism
 
-__all__ = ["Flink", "Kafka", "ServiceMissing", "flink", "kafka", "prism"]
+__all__ = ["Flink", "Kafka", "ServiceMissing", "flink", "jars", "kafka", "prism"]

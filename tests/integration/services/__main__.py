@@ -48,7 +48,7 @@ def _start_one(name: str, folder: pathlib.Path) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     service = _SERVICES[name](folder)
     try:
-        service.start()
+        service.start(survives=True)
     except BaseException:
         service.stop()
         raise

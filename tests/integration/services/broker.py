@@ -69,12 +69,12 @@ class Kafka:
         """A client for topics, groups and settings."""
         return admin.AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
-    def start(self) -> None:
+    def start(self, *, survives: bool = False) -> None:
         """Starts the broker; the first time with nothing, then with what it had."""
         self._folder.mkdir(parents=True, exist_ok=True)
         if not self._properties.exists():
             self._format()
-        self.broker.start()
+        self.broker.start(survives=survives)
 
     def _format(self) -> None:
         settings = _PROPERTIES.format(

@@ -57,7 +57,7 @@ class Flink:
         self.rest = f"http://{processes.LOOPBACK}:{self.rest_port}"
         self.job_endpoint = f"{processes.LOOPBACK}:{self.job_port}"
         self._write("config.yaml", self._settings(slots))
-        self._write("zoo.cfg", {"clientPort": self._zookeeper_port, "dataDir": folder / "zk"}, "=")
+        self._write("zoo.cfg", self._zookeeper_settings(), "=")
         self.zookeeper = self._zookeeper()
         self.job_manager = self._job_manager()
         self.task_managers = [self._task_manager(number) for number in range(task_managers)]
@@ -102,6 +102,14 @@ class Flink:
             "heartbeat.timeout": 8000,
             # The jobs' own jars are the same as the cluster's: one copy of each class.
             "classloader.resolve-order": "parent-first",
+        }
+
+    def _zookeeper_settings(self) -> dict[str, Any]:
+        return {
+            "clientPort": self._zookeeper_port,
+            "clientPortAddress": processes.LOOPBACK,
+            "dataDir": self.folder / "zk",
+            "admin.enableServer": "false",
         }
 
     def _java(self, memory: str, *program: str) -> list[str]:
@@ -163,11 +171,10 @@ class Flink:
         )
 
     def _workers(self) -> processes.Service:
-        pool = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main"]
         # The pool starts its workers as `python`.
         path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
         return processes.Service(
-            [*pool, f"--service_port={self._workers_port}"],
+            [sys.executable, "-m", "services.workers", str(self._workers_port)],
             self.folder / "workers.log",
             lambda: processes.listens(self._workers_port),
             {"PATH": path, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -192,10 +199,10 @@ class Flink:
             where = ["--environment_type=EXTERNAL", f"--environment_config={address}"]
         return ["--runner=PortableRunner", f"--job_endpoint={self.job_endpoint}", *where]
 
-    def start(self) -> None:
+    def start(self, *, survives: bool = False) -> None:
         """Starts every process; the TaskManagers have registered when it returns."""
         for member in self.members.values():
-            member.launch()
+            member.launch(survives=survives)
         for member in self.members.values():
             member.wait()
         processes.wait_until(self._complete, "registration of the TaskManagers")

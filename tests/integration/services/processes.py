@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,7 +32,9 @@ def listens(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
-def wait_until(ready: Callable[[], bool], what: str, timeout_s: float = 90) -> None:
+def wait_until(
+    ready: Callable[[], bool], what: str, timeout_s: float = 90, every_s: float = 0.1
+) -> None:
     """Polls until `ready()`.
 
     Raises:
@@ -41,7 +44,7 @@ def wait_until(ready: Callable[[], bool], what: str, timeout_s: float = 90) -> N
     while not ready():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not come true within {timeout_s:.0f} s")
-        time.sleep(0.1)
+        time.sleep(every_s)
 
 
 def run(command: Sequence[str]) -> None:
@@ -82,16 +85,16 @@ class Service:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
-        """Starts the process, which survives ours, and waits until it serves."""
-        self.launch()
+    def start(self, *, survives: bool = False) -> None:
+        """Starts the process and waits until it serves."""
+        self.launch(survives=survives)
         self.wait()
 
-    def launch(self) -> None:
-        """Starts the process."""
+    def launch(self, *, survives: bool = False) -> None:
+        """Starts the process, which dies with ours, however that ends, unless it `survives`."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command,
+                [*([] if survives else _bound_to_us()), *self._command],
                 env=os.environ | self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -126,6 +129,12 @@ class Service:
             end(self.pid, signal.SIGTERM, timeout_s)
             assert self._process is not None
             self._process.wait()
+
+
+def _bound_to_us() -> list[str]:
+    """What goes before a command that Linux is to kill when the thread that starts it has ended."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 def end(pid: int, how: signal.Signals, timeout_s: float = 20) -> None:
