@@ -47,7 +47,8 @@ integration: $(VENV)/dev.installed ## the tests that need the vendors' SDKs, or 
 	$(BIN)/python -m pytest -m 'integration and not services and not measured'
 
 services: $(VENV)/dev.installed ## the tests on a real Kafka and a real Flink (Java 17, Maven)
-	$(BIN)/python -m pytest -m services
+	cd tests/integration && $(abspath $(BIN)/python) -m services download >/dev/null || true # the tests say what is missing
+	tests/integration/loopback.sh $(BIN)/python -m pytest -m services
 
 quota: $(VENV)/dev.installed ## the use of quotas, on a machine with nothing else to do
 	$(BIN)/python -m pytest -m measured -rP
@@ -60,6 +61,7 @@ bench: $(BENCH)/installed ## the benchmarks, as ratios against a baseline of the
 	$(BENCH)/bin/python benchmarks/overhead.py
 	$(BENCH)/bin/python benchmarks/isolation.py
 	$(BENCH)/bin/python benchmarks/poison.py
+	$(BENCH)/bin/python benchmarks/latency.py
 
 notebook: $(VENV)/dev.installed ## runs the notebook over the demo's tables
 	$(BIN)/python -m pytest tests/test_notebook.py

@@ -115,7 +115,19 @@ class Markers:
             self._fs, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError, OSError) as error:
             raise errors.ConfigurationError(f"cannot use {url}: {error}") from error
+        self._url = url
         self._root = posixpath.join(root, _account(vendor))
+
+    def make(self) -> None:
+        """Makes the folder.
+
+        Raises:
+          ConfigurationError: nothing can be written there.
+        """
+        try:
+            durable_files.make_folder(self._fs, self._root)
+        except OSError as error:
+            raise errors.ConfigurationError(f"cannot write to {self._url}: {error}") from error
 
     def begin(self, decision: Decision) -> State | None:
         """Marks a decision as about to be told; the marker's state where it has one already."""

@@ -62,6 +62,26 @@ class _ParkedReaders:
 _parked = _ParkedReaders()
 
 
+class _Commits:
+    """Commits of one partition in the order of its offsets.
+
+    A checkpoint makes several bundles durable, and a runner may say so of all of them at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._furthest = 0
+
+    def commit(self, subscription: Subscription, partition: Partition, offset: int) -> None:
+        with self._lock:
+            if offset > self._furthest:
+                kafka_partitions.commit(subscription, partition, offset)
+                self._furthest = offset
+
+
+_commits: dict[tuple[str, int], _Commits] = {}
+
+
 class _Tracker(OffsetRestrictionTracker):
     """Offsets that are given back to the runner, but never split between two readers."""
 
@@ -139,8 +159,9 @@ class _ReadFn(beam.DoFn):
     def _commit_later(self, finalizer: Any, partition: Partition, offset: int) -> None:
         """Commits once the runner has made the bundle durable."""
         if self._subscription.commits:
+            commits = _commits.setdefault((self._id, partition.number), _Commits())
             finalizer.register(
-                functools.partial(kafka_partitions.commit, self._subscription, partition, offset)
+                functools.partial(commits.commit, self._subscription, partition, offset)
             )
 
     def _advance(self, watermark: Any, seconds: float) -> None:

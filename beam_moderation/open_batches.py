@@ -43,10 +43,10 @@ class OpenBatches:
         timestamp: Any,
         window: Any,
     ) -> Iterator[WindowedValue]:
-        """Begins a batch, and ends what is more than the work wants to have ahead."""
+        """Begins a batch, and ends those that are done, or more than the work wants ahead."""
         for done in self._parts(work, batch, outcome_id):
             self._open.append((work, done, timestamp, window))
-        while len(self._open) > work.batches_ahead:
+        while self._open and (len(self._open) > work.batches_ahead or self._open[0][1].done()):
             yield self._end()
 
     def end(self) -> Iterator[WindowedValue]:

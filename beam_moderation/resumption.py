@@ -1,7 +1,7 @@
 """What of a batch is done already, and what of it is to be done again.
 
 A batch whose dead letters are done again has a second outcome beside its first, and so on: each
-holds the references that had no verdict in the one before, and is named after the first, `<id>.2`.
+holds references that had no verdict in those before, and is named after the first, `<id>.2`.
 """
 
 import dataclasses
@@ -64,13 +64,13 @@ class Resumption:
         outcomes = _latest([self.written.read(commit) for commit in commits])
         if not self.again or commits[-1].run_id == self.run_id:
             return outcomes, None
-        chosen = self._chosen(batch, outcomes[-1].dead_letters)
+        chosen = self._chosen(batch, outcomes)
         if not chosen:
             return outcomes, None
-        outcomes[-1] = _without(outcomes[-1], chosen)
         number = len(commits) + 1
         rest = _only(batch, chosen, _attempt(batch.id, number))
-        return outcomes, Rest(rest, _attempt(outcome_id, number))
+        standing = [_without(outcome, chosen) for outcome in outcomes]
+        return standing, Rest(rest, _attempt(outcome_id, number))
 
     def _commits(self, outcome_id: str) -> Iterator[tables.Commit]:
         """The commits of a batch, from the first attempt to the latest."""
@@ -79,21 +79,33 @@ class Resumption:
             if not commit:
                 return
             yield commit
-            if not commit.dead_letters:
+            if number == 1 and not commit.dead_letters:
                 return
 
-    def _chosen(self, batch: records.ReferenceBatch, dead_letters: pa.RecordBatch) -> set[str]:
+    def _chosen(
+        self, batch: records.ReferenceBatch, outcomes: Sequence[records.OutcomeBatch]
+    ) -> set[str]:
         """The places of the references that are to be judged again."""
+        readable = {*batch.references.column("source").to_pylist()}
+        wanted = (place for outcome in outcomes for place in self._wanted(outcome.dead_letters))
+        return readable.intersection(wanted)
+
+    def _wanted(self, dead_letters: pa.RecordBatch) -> Sequence[str]:
         wanted = pc.is_in(dead_letters.column("code"), pa.array(list(self.again), pa.string()))
         if RETRYABLE in self.again:
             wanted = pc.or_(wanted, dead_letters.column("retryable"))
-        sources = dead_letters.column("source").filter(wanted).to_pylist()
-        return {*sources} & {*batch.references.column("source").to_pylist()}
+        places: list[str] = dead_letters.column("source").filter(wanted).to_pylist()
+        return places
 
 
 def is_repetition(outcome_id: str) -> bool:
     """Whether an outcome is of references that had one before."""
     return "." in outcome_id
+
+
+def first(name: str) -> str:
+    """The name of the batch, or of its first outcome, of which another is a repetition."""
+    return name.partition(".")[0]
 
 
 def _attempt(name: str, number: int) -> str:

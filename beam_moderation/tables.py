@@ -108,7 +108,7 @@ class Tables:
         try:
             content = self._fs.cat_file(self._commit_path(batch_id))
             return Commit(**json.loads(content))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, TypeError):
             return None
 
     def commits(self, batch_ids: Iterable[str]) -> Iterator[Commit]:

@@ -90,6 +90,8 @@ class _LaneFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._batches = open_batches.OpenBatches(self._earlier)
+        for work in standing.workers(self._name):
+            work.renew()
 
     def process(
         self,

@@ -27,6 +27,7 @@ from beam_moderation import (
     filesystems,
     policy,
     records,
+    resumption,
     uris,
     worker,
 )
@@ -124,6 +125,12 @@ class VendorWorker:
         """Whether no batch is in work."""
         return not self._running
 
+    def renew(self) -> None:
+        """Lets the vendor be asked again that refused what no longer runs."""
+        with self._lock:
+            if not self._running:
+                self._lane.lane.renew()
+
     def close(self) -> None:
         """Ends the threads and the lane."""
         self._lane.close()
@@ -132,7 +139,9 @@ class VendorWorker:
     def _moderate(self, batch: records.ReferenceBatch, outcome_id: str) -> worker.Done:
         references = list(batch)
         lane = self._lane.lane
-        asking = self._lane.begin(lane.open(batch.block or batch.id)).result()
+        again = resumption.is_repetition(outcome_id)
+        name = batch.block or (resumption.first(batch.id) if again else batch.id)
+        asking = self._lane.begin(lane.open(name, again=again)).result()
         prepared = self._ask(references, asking)
         outcomes = self._lane.begin(lane.collect(asking)).result()
         results = {
@@ -237,7 +246,7 @@ class VendorWorker:
         if not isinstance(answer, protocol.Judged):
             return self._dead_letter(reference, outcome)
         scenes = [
-            self._scene_row(reference, answer, verdict, prepared) for verdict in answer.verdicts
+            self._scene_row(reference, outcome, verdict, prepared) for verdict in answer.verdicts
         ]
         image = examination.image_row(
             reference,
@@ -264,10 +273,12 @@ class VendorWorker:
     def _scene_row(
         self,
         reference: records.ImageReference,
-        answer: protocol.Judged,
+        outcome: kept.Outcome,
         verdict: protocol.Verdict,
         prepared: Prepared,
     ) -> records.SceneResult:
+        answer = outcome.answer
+        assert isinstance(answer, protocol.Judged)
         return records.SceneResult(
             data_id=reference.data_id,
             scene=verdict.scene,
@@ -287,7 +298,7 @@ class VendorWorker:
             detail=json.dumps({**verdict.detail, **prepared.note}, ensure_ascii=False),
             source=reference.source,
             event_time=reference.event_time,
-            moderated_at=Timestamp.now(),
+            moderated_at=Timestamp(micros=int(outcome.answered_at * 1e6)),
             run_id=self._run_id,
         )
 

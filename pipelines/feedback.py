@@ -10,6 +10,8 @@ import argparse
 import collections
 import dataclasses
 import json
+import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -162,6 +164,7 @@ def run(arguments: list[str] | None = None) -> collections.Counter[str]:
     credentials = CredentialsSource(vendor.name, chosen.credentials)
     credentials()
     read = ReadRows(chosen)
+    decisions.Markers(chosen.markers, vendor).make()
     send = feedback.SendFeedback(
         vendor,
         chosen.markers,
@@ -190,6 +193,8 @@ def counts(result: Any) -> collections.Counter[str]:
 
 def main() -> int:
     """Runs the pipeline; returns 0 where the vendor has taken all, 1 where not, 2 for a mistake."""
+    # An error is told in one line, where Beam would log a traceback a worker.
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "CRITICAL"), force=True)
     try:
         told = run()
     except errors.ConfigurationError as error:

@@ -2,7 +2,7 @@
 
 The command `beam-moderation stream` runs the same transforms, and tells Flink what it must know:
 `--streaming --checkpointing_interval=10000 --max_bundle_time_mills=500
---finish_bundle_before_checkpointing`.
+--finish_bundle_before_checkpointing`, of which the last is needed always.
 """
 
 import argparse

@@ -216,8 +216,8 @@ def test_a_backfill_reads_what_the_service_keeps(serve, emulate, command, tmp_pa
     ("more", "reason"),
     [
         (["--callbacks-from", "in"], "--callbacks-from needs --callback"),
-        (["--callback", "https://cb.example/"], "callback needs asynchronous"),
-        (["--callback", "https://cb.example/", "--mode", "async"], "needs a seed"),
+        (["--callback", "https://cb.example/"], "--callback needs --mode async"),
+        (["--callback", "https://cb.example/", "--mode", "async"], "needs a seed: set BEAM_"),
     ],
     ids=["inbox alone", "sync", "no seed"],
 )

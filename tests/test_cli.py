@@ -3,9 +3,11 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import duckdb
+import pictures
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -114,17 +116,31 @@ def test_ids_are_looked_through_unless_they_are_said_to_be_unique(
     assert dict(found) == images
 
 
-@pytest.mark.parametrize("after_s", [0.2, 0.6, 1.2])
+def test_what_pillow_thinks_of_odd_files_is_not_printed(sample):
+    data = pictures.encoded(pictures.noise(64, 48), "TIFF", compression="tiff_lzw")
+    for name, place in {"a.png": -136, "b.png": -52}.items():  # in the directory at the end
+        (sample / name).write_bytes(data[:place] + b"\xff" * 8 + data[place + 8 :])
+    command = [*PROGRAM, *map(str, backfill(sample))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "image-broken" in ended.stdout
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.3, 0.8])
 def test_an_early_ctrl_c_is_one_line_and_130(sample, after_s):
+    begun = "from beam_moderation import cli; print('begun', flush=True); cli.main()"
     process = subprocess.Popen(
-        [*PROGRAM, *map(str, backfill(sample))], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", begun, *map(str, backfill(sample))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    assert process.stdout.readline() == "begun\n"
     time.sleep(after_s)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    if after_s > 0.2:  # before that Python itself is starting
-        assert process.returncode == 130
-        assert "Traceback" not in err
+    assert process.returncode == 130
+    assert "Traceback" not in err
 
 
 def test_ctrl_c_leaves_finished_batches_and_says_how_to_go_on(tmp_path):

@@ -234,4 +234,6 @@ def test_a_mended_key_is_used_by_the_next_bundle(emulate, tmp_path):
 
 def test_feedback_has_one_lane():
     with pytest.raises(errors.ConfigurationError, match="one lane"):
-        feedback.SendFeedback(vendor_at("alibaba", "x"), "m", quota=Quota(4, None, 4, lanes=2))
+        feedback.SendFeedback(
+            vendor_at("alibaba", "http://x"), "m", quota=Quota(4, None, 4, lanes=2)
+        )

@@ -103,6 +103,7 @@ def test_a_mistake_ends_in_one_line(emulate, pipeline, tmp_path, monkeypatch, ca
     assert "no file matches" in line("--decisions=/nowhere.parquet")
     assert "no such option: --agian; did you mean --again?" in line("--agian")
     assert "no such option: --again_" in line("--again_")
+    assert "cannot write to /dev/null/m" in line("--markers=/dev/null/m")
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1 no table PAR1")
     assert "cannot read" in line(f"--decisions={tmp_path / 'damaged.parquet'}")
     pq.write_table(pa.table({"uri": ["u"]}), tmp_path / "half.parquet")

@@ -6,12 +6,13 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import web
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 from brightness import BRIGHT, Brightness, mean, picture
 
 import beam_moderation as bm
-from beam_moderation import errors, metrics, records, worker
+from beam_moderation import errors, images, metrics, records, worker
 
 POLICY = bm.Policy(BRIGHT)
 CORES = worker.cores()
@@ -214,6 +215,26 @@ def test_no_more_images_are_decoded_at_once_than_there_are_cores(tmp_path):
     done = moderation._job.make_worker().begin(batch, "o").result(60)
     assert done.outcome.images.num_rows == 8 * CORES
     assert most == CORES
+
+
+def test_an_image_is_fetched_and_decoded_once_however_many_judge_it(tmp_path, monkeypatch):
+    opened = []
+    open_image = images.open_image
+    monkeypatch.setattr(images, "open_image", lambda *a: opened.append(1) or open_image(*a))
+    judges = [Brightness() for _ in range(3)]
+    for number, judge in enumerate(judges):
+        judge.provider = f"brightness@{number}"
+    with web.Site({"/a.png": web.answer(picture(250))}) as site:
+        rows_ = {"data_id": ["a"], "uri": [site.url("/a.png")]}
+        pq.write_table(pa.table(rows_), tmp_path / "r.parquet")
+        allowed = bm.AddressPolicy(allow_hosts=[site.url("").removeprefix("http://")])
+        fetcher = bm.Fetcher(bm.Filesystems.of(policy=allowed))
+        read = bm.ReadReferencesFromParquet(str(tmp_path / "r.parquet"))
+        moderate = bm.ModerateWithModel(judges, policy=POLICY, fetcher=fetcher)
+        run([read, moderate, bm.WriteParquet(bm.Tables(str(tmp_path / "out")))])
+        assert len(site.requests) == 1
+    assert len(opened) == 1
+    assert len(rows(tmp_path / "out", "scenes")) == 3
 
 
 def test_what_could_not_be_read_has_the_run_that_judged_the_rest(tmp_path):

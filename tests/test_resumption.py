@@ -103,6 +103,19 @@ def test_what_ends_in_a_dead_letter_again_is_done_a_third_time(written):
     assert (judged(outcomes), dead(outcomes)) == (["a", "b"], {})
 
 
+def test_dead_letters_of_two_codes_are_done_again_one_after_the_other(written):
+    write(written, judged="a", dead={"b": "error", "c": "image-broken", "d": "fetch-timeout"})
+    write(written, "o.2", judged="b")
+    outcomes, rest = split(written, "image-broken")
+    assert rest.outcome_id == "o.3"
+    assert [reference.data_id for reference in rest.batch] == ["c"]
+    assert (judged(outcomes), dead(outcomes)) == (["a", "b"], {"d": "fetch-timeout"})
+    write(written, "o.3", judged="c")
+    outcomes, rest = split(written)
+    assert rest is None
+    assert (judged(outcomes), dead(outcomes)) == (["a", "b", "c"], {"d": "fetch-timeout"})
+
+
 def test_a_run_does_nothing_twice(written):
     write(written, dead={"a": "error"})
     write(written, "o.2", dead={"a": "error"}, run_id="now")

@@ -120,6 +120,7 @@ def test_flink_is_told_what_a_stream_needs(runner):
     told = chosen(f"--runner={runner}")
     assert told["streaming"]
     assert told["checkpointing_interval"] == "10000"
+    assert told["checkpoint_timeout_millis"] == "1800000"
     assert told["max_bundle_time_mills"] == "500"
     assert told["finish_bundle_before_checkpointing"]
 

@@ -63,6 +63,11 @@ def backfill(monkeypatch, capsys, tmp_path, caplog):
     return run
 
 
+def complaints(printed):
+    """How many lines there are beside those of progress, which a job on a busy machine shows."""
+    return sum(" references/s " not in line for line in printed.err.splitlines())
+
+
 @EVERY_VENDOR
 @pytest.mark.parametrize(
     ("mode", "keys", "settings"),
@@ -81,7 +86,7 @@ def test_a_wrong_login_stops_the_job_with_one_line(
     running = emulate(name, **settings)
     code, printed = backfill(name, running.url, "--mode", mode, keys=keys)
     assert code == 2
-    assert printed.err.count("\n") == 1
+    assert complaints(printed) == 1
     assert re.search(rf"error: the job failed: {name}: .+ \([\w.]+\)", printed.err)
     assert not list(tmp_path.glob("out/**/*.parquet"))
     assert not list(tmp_path.glob("out/**/*.json"))
@@ -99,7 +104,7 @@ def test_a_wrong_password_of_huaweis_iam_stops_the_job_with_one_line(
         monkeypatch.setenv(variable, value)
     more = ["--vendor-option", f"iam_endpoint={running.url}"]
     code, printed = backfill("huawei", running.url, *more, keys=())
-    assert (code, printed.err.count("\n")) == (2, 1)
+    assert (code, complaints(printed)) == (2, 1)
     monkeypatch.setenv("HW_USER_PASSWORD", "testsecret")
     assert backfill("huawei", running.url, *more, keys=())[0] == 0
 
@@ -129,14 +134,14 @@ def test_a_mistake_in_an_option_is_one_line_before_any_call(emulate, backfill, n
     code, printed = backfill(name, running.url, *more)
     assert code == 2
     assert reason in printed.err
-    assert printed.err.count("\n") == 1
+    assert complaints(printed) == 1
     assert running.stats()["calls"] == {}
 
 
 def test_no_credentials_is_one_line_before_any_call(emulate, backfill):
     running = emulate("alibaba")
     code, printed = backfill("alibaba", running.url, keys=())
-    assert (code, printed.err.count("\n")) == (2, 1)
+    assert (code, complaints(printed)) == (2, 1)
     assert "set ALIBABA_CLOUD_ACCESS_KEY_ID" in printed.err
     assert running.stats()["calls"] == {}
 

@@ -180,6 +180,30 @@ def test_dead_letters_are_done_again_and_nothing_else_is_paid_again(emulate, tmp
     assert running.stats()["judged_per_data_id"] == {"a": 1, "b": 1}
 
 
+def test_a_task_that_took_too_long_is_looked_for_again_and_not_submitted_again(emulate, tmp_path):
+    running = emulate("alibaba", task_s=2.0)
+    vendor, out = vendor_at("alibaba", running.url, asynchronous=True), tmp_path / "out"
+    images = by_id(urls(3))
+    references = write_references(tmp_path / "r.parquet", images)
+    run(references, out, vendor, deadline_s=0.3)
+    assert [row.code for row in rows(out, "dead_letters")] == ["vendor-timeout"] * 3
+    again = run(references, out, vendor, retry_dead_letters=["retryable"])
+    assert suggestions(out) == truths("alibaba", images)
+    assert again.dead_letters == {}
+    assert running.stats()["judged_per_data_id"] == dict.fromkeys(images, 1)
+
+
+def test_rows_of_kept_answers_say_when_the_vendor_answered(emulate, tmp_path):
+    running = emulate("alibaba")
+    vendor = vendor_at("alibaba", running.url)
+    references = write_references(tmp_path / "r.parquet", by_id(urls(2)))
+    answers = str(tmp_path / "answers")
+    run(references, tmp_path / "a", vendor, answers=answers)
+    run(references, tmp_path / "b", vendor, answers=answers)
+    first, second = ([row.moderated_at for row in rows(tmp_path / o, "scenes")] for o in "ab")
+    assert first == second
+
+
 def faults(*kinds, **fields):
     return FaultSpec(faults=[Fault(kind=kind, **fields) for kind in kinds])
 

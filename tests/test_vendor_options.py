@@ -68,10 +68,10 @@ def test_a_value_that_the_vendor_does_not_take_is_a_mistake_in_one_line(name, te
 def test_the_seed_comes_from_the_environment_and_from_nowhere_else(monkeypatch):
     monkeypatch.setenv(options.SEED_VARIABLE, "testseed")
     address = "https://cb.example/1"
-    found = options.callback_options("alibaba", address)
+    found = options.callback_options("alibaba", address, "async")
     assert found == {"callback": address, "seed": "testseed"}
-    assert options.callback_options("tencent", address) == {"callback": address}
-    assert options.callback_options("alibaba", None) == {}
+    assert options.callback_options("tencent", address, "async") == {"callback": address}
+    assert options.callback_options("alibaba", None, "sync") == {}
 
 
 @pytest.mark.parametrize("command", ["backfill", "stream"])

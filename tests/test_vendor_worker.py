@@ -28,7 +28,7 @@ from vendor_jobs import (
 )
 
 import beam_moderation as bm
-from beam_moderation import emulator, messages, records, vendor_worker
+from beam_moderation import emulator, errors, messages, records, vendor_worker
 from beam_moderation.quota import Quota
 from beam_moderation.resumption import Resumption
 from beam_moderation.vendor_moderation import ModerateWithVendor, _LaneFn
@@ -150,6 +150,22 @@ def test_a_stream_that_is_cut_otherwise_is_paid_for_once(emulate, tmp_path):
         lane.close()
         assert sum(images.num_rows for images in judged) == 9
     assert running.stats()["images"] == 9
+
+
+def test_a_lane_that_was_refused_is_asked_again_by_the_next_bundle(emulate, tmp_path):
+    running = emulate("alibaba")
+    found = {"keys": protocol.Credentials("testid", "wrongsecret")}
+    vendor = vendor_at("alibaba", running.url)
+    function = _LaneFn(
+        job(vendor, tmp_path / "a", quota=QUOTA, credentials=lambda: found["keys"]),
+        Resumption(None),
+    )
+    (batch,) = batches(tmp_path, urls(2), 2)
+    with pytest.raises(errors.VendorRefusedLogin):
+        bundle(function, [(0, batch)])
+    found["keys"] = keys()
+    (done,) = bundle(function, [(0, batch)])
+    assert done.value.images.num_rows == 2
 
 
 def test_the_runner_is_told_of_every_whole_second_of_throttling(tmp_path):

@@ -68,8 +68,9 @@ def callbacks(
 ) -> None:
     """Takes the results that a vendor posts, proves and keeps them, and only then says so.
 
-    `backfill` and `stream` read them with --callback URL --callbacks-from FOLDER|kafka://…. Put it
-    behind a proxy that speaks TLS to be reached from outside.
+    `backfill` and `stream` read them there, with --callback URL --callbacks-from.
+
+    Put it behind a proxy that speaks TLS to be reached from outside.
     """
     service = _service()
     proof = _proof(vendor, uid, seed, secrets, region, endpoint, vendor_option, credentials, qps)

@@ -144,7 +144,7 @@ class Moderation:
             biz_type=self.biz_type,
             endpoint=self.endpoint,
             **self._sampling(),
-            **vendors.callback_options(name, self.callback),
+            **vendors.callback_options(name, self.callback, self.mode),
         )
         quota = vendors.make_quota(
             name, self.qps, self.images_per_second, self.max_in_flight, self.lanes

@@ -45,6 +45,7 @@ FLINK_OPTIONS = (
 
 _ON_FLINK = (
     "--checkpointing_interval=10000",
+    "--checkpoint_timeout_millis=1800000",
     "--max_bundle_time_mills=500",
     "--finish_bundle_before_checkpointing",
 )

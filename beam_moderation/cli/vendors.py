@@ -172,13 +172,22 @@ def _value(name: str, text: str, kind: Any) -> Any:
     raise errors.ConfigurationError(f"--vendor-option {name}={text}: {problem}")
 
 
-def callback_options(name: str, callback: str | None) -> dict[str, str | None]:
-    """The vendor's options for callbacks to an address; none without an address."""
+def callback_options(name: str, callback: str | None, mode: str) -> dict[str, str]:
+    """The vendor's options for callbacks to an address; none without an address.
+
+    Raises:
+      ConfigurationError: something else is needed for them.
+    """
     if callback is None:
         return {}
+    if mode != "async":
+        raise errors.ConfigurationError("--callback needs --mode async")
     if name != "alibaba":
         return {"callback": callback}
-    return {"callback": callback, "seed": os.environ.get(SEED_VARIABLE)}
+    seed = os.environ.get(SEED_VARIABLE)
+    if not seed:
+        raise errors.ConfigurationError(f"--callback of alibaba needs a seed: set {SEED_VARIABLE}")
+    return {"callback": callback, "seed": seed}
 
 
 def make_inbox(

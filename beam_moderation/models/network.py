@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import hashlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import fsspec
@@ -94,7 +95,8 @@ class ModelFile:
     """An ONNX file and its hash.
 
     It is read into memory as a whole, hashed, and handed to onnxruntime as bytes, so what was
-    checked is what runs. Limits: 2 GB, protobuf's own; weights beyond that are `external`. Each
+    checked is what runs. Limits: 2 GB, protobuf's own; weights beyond that are `external`, of which
+    onnxruntime is shown a checked copy in a temporary folder that nobody else can write to. Each
     process reads the file once; a `filecache::` URL of fsspec's keeps one copy a machine.
 
     Attributes:
@@ -116,15 +118,17 @@ class ModelFile:
         """
         return _read_checked(self.url, self.sha256)
 
-    def read_external(self) -> Iterator[tuple[str, bytes]]:
-        """The name and the bytes of each file of weights.
+    def write_external(self, to: str) -> None:
+        """Writes each file of weights into a folder.
 
         Raises:
           ConfigurationError: as `read`.
         """
         folder = self.url.rpartition("/")[0]
         for name, sha256 in self.external:
-            yield name, _read_checked(f"{folder}/{name}" if folder else name, sha256)
+            copy = pathlib.Path(to, name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(_read_checked(f"{folder}/{name}" if folder else name, sha256))
 
 
 def read_bytes(url: str) -> bytes:
@@ -153,27 +157,33 @@ class _Session:
 
     def __init__(self, file: ModelFile, runtime: Runtime) -> None:
         runtime.check()
-        options = runtime.options()
-        # Or else weights that are not pinned would be read from the working directory.
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", os.devnull
-        )
-        weights = dict(file.read_external())
-        if weights:
-            options.add_external_initializers_from_files_in_memory(
-                list(weights), list(weights.values()), [len(part) for part in weights.values()]
-            )
-        content = file.read()
-        try:
-            self.inference = onnxruntime.InferenceSession(
-                content, options, providers=list(runtime.execution_providers)
-            )
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise errors.ConfigurationError(f"cannot load {file.url}: {reason}") from error
+        with tempfile.TemporaryDirectory() as weights:
+            file.write_external(weights)
+            self.inference = _inference(file, weights, runtime)
         first = runtime.execution_providers[0]
         if first not in self.inference.get_providers():
             raise errors.ConfigurationError(f"{first} does not start on this machine")
+
+
+def _inference(file: ModelFile, weights: str, runtime: Runtime) -> onnxruntime.InferenceSession:
+    """The session of a model.
+
+    Args:
+      weights: the folder of the files of weights; where it was not named, they would be read from
+        the working directory, pinned or not.
+    """
+    options = runtime.options()
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", weights
+    )
+    content = file.read()
+    try:
+        return onnxruntime.InferenceSession(
+            content, options, providers=list(runtime.execution_providers)
+        )
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise errors.ConfigurationError(f"cannot load {file.url}: {reason}") from error
 
 
 _sessions: Once[_Session] = Once()

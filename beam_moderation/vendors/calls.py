@@ -26,8 +26,8 @@ _UPLOAD_TIMEOUT_S = 60.0
 class Calls:
     """The calls to one vendor; an async context manager.
 
-    A refused account, key or request is refused for good: every later call raises the same at
-    once, and those that sleep in between wake up to raise it.
+    A refused account, key or request stays refused until `renew`: every later call raises the same
+    at once, and those that sleep in between wake up to raise it.
 
     Args:
       credentials: looks the credentials up on this worker, and again when they are refused.
@@ -49,7 +49,7 @@ class Calls:
         self._login = lease.Lease(self._log_in)
         self._leave_to_upload = lease.Lease(self._get_leave_to_upload)
         self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
-        self._refusal: errors.VendorRefusedRequest | None = None
+        self._refusal: errors.ModerationError | None = None
         self._refused = asyncio.Event()
 
     async def __aenter__(self) -> "Calls":
@@ -130,10 +130,15 @@ class Calls:
             return
         self._raise_if_refused()
 
-    def refuse(self, error: errors.VendorRefusedRequest) -> None:
-        """Stops all calls for good."""
+    def refuse(self, error: errors.ModerationError) -> None:
+        """Stops all calls, until `renew`."""
         self._refusal = self._refusal or error
         self._refused.set()
+
+    def renew(self) -> None:
+        """Lets calls be tried again."""
+        self._refusal = None
+        self._refused.clear()
 
     def _raise_if_refused(self) -> None:
         if self._refusal is not None:

@@ -128,6 +128,7 @@ class _Sending:
     def __init__(self, turn: quota.Turn | None, timeout_s: float) -> None:
         self.sent = False
         self._turn, self._timeout_s = turn, timeout_s
+        self._task = asyncio.current_task()
 
     async def connected(self) -> None:
         """Waits for the turn; meanwhile no time runs.
@@ -152,6 +153,9 @@ class _Sending:
 
     def _ends_in(self, seconds: float) -> None:
         getattr(self.deadline, _RESCHEDULE)(_now() + seconds)
+        if sys.version_info < (3, 11):
+            # Or else it would end the task that asks, which is aiohttp's, of writing the request.
+            self.deadline._task = self._task
 
 
 def _now() -> float:

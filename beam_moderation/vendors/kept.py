@@ -148,7 +148,7 @@ class KeptAnswers:
             if name not in read:
                 read[name] = self._read_file(name)
             for key, outcome in read[name].items():
-                if key not in outcomes or not isinstance(outcome.answer, protocol.Pending):
+                if key not in outcomes or _finality(outcome) >= _finality(outcomes[key]):
                     outcomes[key] = outcome
         return outcomes
 
@@ -199,6 +199,11 @@ _ANSWERS: Mapping[str, type[protocol.Judged] | type[protocol.Pending]] = {
     "judged": protocol.Judged,
     "pending": protocol.Pending,
 }
+
+
+def _finality(outcome: Outcome) -> int:
+    """Which of several outcomes counts: a verdict is the last word, and was paid for."""
+    return [protocol.Pending, protocol.Failed, protocol.Judged].index(type(outcome.answer))
 
 
 def _value(outcome: Outcome) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from beam_moderation.vendors.retries import Attempts, Retries
 _LOG = logging.getLogger(__name__)
 
 Inbox: TypeAlias = Callable[[str], bytes | None]
-"""What the vendor delivered for a task id; None while nothing came. Called in threads; an `OSError`
-of its own is as good as nothing."""
+"""What the vendor delivered for a task id; None while nothing came. Called in threads; an error of
+its own is as good as nothing."""
 
 
 def check_waiting(vendor: protocol.Vendor, deadline_s: float, inbox: Inbox | None) -> None:
@@ -119,9 +119,18 @@ class Lane:
         outcomes = await self.collect(batch)
         return [outcomes[kept.item_key(item)] for item in items]
 
-    async def open(self, batch_id: str) -> asked.Batch:
-        """A batch with what an earlier run was told of it."""
-        return asked.Batch(batch_id, await asyncio.to_thread(self._answers.read, batch_id))
+    async def open(self, batch_id: str, *, again: bool = False) -> asked.Batch:
+        """A batch with what an earlier run was told of it.
+
+        Args:
+          again: what the vendor refused then is asked once more; tasks are waited for all the same.
+        """
+        earlier = await asyncio.to_thread(self._answers.read, batch_id)
+        if again:
+            earlier = {
+                k: o for k, o in earlier.items() if not isinstance(o.answer, protocol.Failed)
+            }
+        return asked.Batch(batch_id, earlier)
 
     async def ask(self, batch: asked.Batch, items: Sequence[protocol.Item]) -> None:
         """Has items of a batch judged, or taken as tasks; their bytes are needed no more."""
@@ -131,6 +140,10 @@ class Lane:
         max_items = self.pacer.quota.items_a_call(self._limits.max_items)
         requests = asked.cut(todo, self._limits, max_items)
         await calls.gather(self._ask_in_turn(batch, request) for request in requests)
+
+    def renew(self) -> None:
+        """Lets calls be tried again: what they were refused for may be mended."""
+        self._calls.renew()
 
     async def collect(self, batch: asked.Batch) -> Mapping[str, kept.Outcome]:
         """What became of each item, `Judged` or `Failed`, by its key, once all tasks have ended."""
@@ -257,9 +270,8 @@ class Lane:
             return
         oldest_s, youngest_s = batch.ages_s(tasks)
         deadline = _now() + max(0.0, self._deadline_s - youngest_s)
-        await self._calls.sleep(
-            min(max(0.0, self._limits.first_look_s - oldest_s), deadline - _now())
-        )
+        first_look_s = self._limits.first_look_s if self._inbox is None else 0.0
+        await self._calls.sleep(min(max(0.0, first_look_s - oldest_s), deadline - _now()))
         while tasks := batch.tasks(items):
             last = _now() >= deadline
             if self._inbox is not None:
@@ -321,10 +333,20 @@ class Lane:
         """
         lasting = {key: outcome for key, outcome in outcomes.items() if _lasts(outcome.answer)}
         if lasting:
-            await self._keeper.keep(batch.id, lasting)
+            await self._keep_lasting(batch, lasting)
         batch.outcomes.update(outcomes)
         for outcome in outcomes.values():
             self._count(outcome.answer)
+
+    async def _keep_lasting(self, batch: asked.Batch, outcomes: Mapping[str, kept.Outcome]) -> None:
+        """Keeps outcomes; where that cannot be done, nothing more is paid for."""
+        try:
+            await self._keeper.keep(batch.id, outcomes)
+        except Exception as error:
+            self._calls.refuse(
+                errors.ConfigurationError(f"answers cannot be kept: {type(error).__name__}")
+            )
+            raise
 
     def _count(self, answer: protocol.Answer) -> None:
         self._calls.counts[type(answer).__name__.lower()] += 1
@@ -346,7 +368,7 @@ async def _delivered(inbox: Inbox, task_id: str) -> bytes | None:
     """What was delivered for a task; nothing where the inbox cannot be read now."""
     try:
         return await asyncio.to_thread(inbox, task_id)
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - object stores' libraries have classes of their own
         _LOG.warning("no word from the inbox: %s", type(error).__name__)
         return None
 

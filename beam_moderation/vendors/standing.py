@@ -54,6 +54,12 @@ def acquire(job: str, lane: int, user: object, make: Callable[[], W]) -> W:
     return made
 
 
+def workers(job: str) -> list[Any]:
+    """The workers that stand for a job."""
+    with _lock:
+        return [place.worker for (of, _), place in _places.items() if of == job]
+
+
 def _take_left(job: str) -> list[Worker]:
     """Takes out the workers of other jobs that nobody will ask for again."""
     used = {job, *(job for (job, _), place in _places.items() if place.users)}

@@ -13,10 +13,12 @@ import duckdb
 import psutil
 from apache_beam.options.pipeline_options import PipelineOptions
 from brightness import BRIGHT, Brightness, picture
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from services import processes
+from vendor_jobs import keys, truths, vendor_at
 
 import beam_moderation as bm
+from beam_moderation import messages, records
 
 PARTITIONS = 4
 PATIENCE_S = 300
@@ -38,13 +40,38 @@ def message(number):
 
 def expected(first, after):
     """The outcomes of such references by their ids."""
-    verdicts = {n: _VERDICTS[n % 3] if n % 10 else "image-unsupported" for n in range(first, after)}
+    verdicts = {
+        n: _VERDICTS[n % 3] if n % 10 else "format-unsupported" for n in range(first, after)
+    }
     return {f"{number}": verdict for number, verdict in verdicts.items()}
 
 
 def bright(policy=BRIGHT):
     """Judges by brightness, at next to no cost."""
     return bm.ModerateWithModel([Brightness()], policy=bm.Policy(policy))
+
+
+def by_url(number):
+    """A reference to a picture that the vendor fetches."""
+    return json.dumps({"data_id": f"{number}", "uri": url(number)}).encode()
+
+
+def url(number):
+    return f"https://img.example.com/{number}.jpg"
+
+
+def truth(after):
+    """What the vendor says of the first references by their ids."""
+    told = {f"{number}": [] for number in range(after)}
+    for (data_id, _), suggestion in truths("alibaba", {n: url(n) for n in told}).items():
+        told[data_id].append(suggestion)
+    return {data_id: records.worst(suggestions) for data_id, suggestions in told.items()}
+
+
+def by_vendor(place, within, answers=None, **options):
+    """Judges by an emulated vendor, within its quota."""
+    vendor = vendor_at("alibaba", place, **options)
+    return bm.ModerateWithVendor(vendor, within, credentials=keys, answers=answers)
 
 
 class Stream:
@@ -64,19 +91,25 @@ class Stream:
         quiet = {"bootstrap.servers": self.kafka.bootstrap, "log_level": 0}
         return quiet | {name.replace("_", "."): value for name, value in settings.items()}
 
-    def start(self, judge, *options):
+    def start(self, judge, *options, max_messages=100, carried=()):
         """Runs the job until somebody stops it; returns its id."""
         subscription = bm.Subscription(
-            self.refs, self.config(group_id=self.refs), max_messages=100, max_delay_s=1
+            self.refs, self.config(group_id=self.refs), max_messages=max_messages, max_delay_s=1
         )
+        fields = messages.Fields(carried=carried)
         flags = [*self.flink.options(), *_STREAMING, *options]
+        known = len(self.flink.jobs("FAILED"))
         pipeline = beam.Pipeline(options=PipelineOptions(flags))
-        outcomes = pipeline | bm.ReadReferencesFromKafka(subscription) | judge
+        outcomes = pipeline | bm.ReadReferencesFromKafka(subscription, fields=fields) | judge
         _ = outcomes | bm.WriteParquet(str(self.folder), window=2.0, shards=2)
         _ = outcomes | bm.WriteOutcomesToKafka(self.verdicts, self.config())
         pipeline.run()
-        wait_until(lambda: len(self.flink.jobs()) == 1, "the start of the job")
-        return self.flink.jobs()[0]
+        wait_until(lambda: self._failed(known) or self.flink.jobs(), "the start of the job")
+        (job,) = self.flink.jobs()
+        return job
+
+    def _failed(self, known):
+        return len(self.flink.jobs("FAILED")) > known
 
     def produce(self, first, after, make=message, a_second=None):
         """Sends references, spread over the partitions; a broker that is down is waited for."""
@@ -92,11 +125,14 @@ class Stream:
 
     @contextlib.contextmanager
     def producing(self, *numbers, **options):
-        """Sends references while the context is open, and all of them before it ends."""
+        """Sends references while the context is open, and all of them before it ends.
+
+        It is a thread that is alive until all are sent.
+        """
         thread = threading.Thread(target=self.produce, args=numbers, kwargs=options)
         thread.start()
         try:
-            yield
+            yield thread
         finally:
             thread.join()
 
@@ -110,6 +146,16 @@ class Stream:
         with contextlib.closing(consumer):
             places = consumer.committed(_places(self.refs), 30)
         return sum(self._ends(self.refs)) - sum(max(0, place.offset) for place in places)
+
+    def restart_broker(self):
+        restart(self.kafka.broker)
+        wait_until(self._is_led, "a leader for every partition")
+
+    def _is_led(self):
+        try:
+            return bool(self._ends(self.refs) and self._ends(self.verdicts))
+        except KafkaException:
+            return False
 
     def _ends(self, topic):
         consumer = Consumer(self.config(group_id="watcher"))
@@ -138,6 +184,10 @@ class Stream:
         assert len(rows) == len(dict(rows))
         return dict(rows)
 
+    def policies(self):
+        """The version of the policy that decided on each image."""
+        return dict(self._rows("SELECT data_id, policy_version FROM images"))
+
     def rows_written(self):
         """How many outcomes are in the files, repeated ones too."""
         tables = [
@@ -153,7 +203,8 @@ class Stream:
 
     def wait_for_tables(self, count):
         """Waits until so many references have an outcome in the tables."""
-        wait_until(lambda: len(self.outcomes()) >= count, f"{count} outcomes in the tables")
+        self.wait_until_told(count)
+        wait_until(lambda: len(self.outcomes()) >= count, f"{count} outcomes in the tables", 1.0)
 
     def python_worker(self):
         """The process that runs the job's Python, the newest of the pool's."""
@@ -172,8 +223,8 @@ def _places(topic, *offset):
     return [TopicPartition(topic, number, *offset) for number in range(PARTITIONS)]
 
 
-def wait_until(ready, what):
-    processes.wait_until(ready, what, PATIENCE_S)
+def wait_until(ready, what, every_s=0.2):
+    processes.wait_until(ready, what, PATIENCE_S, every_s)
 
 
 def restart(service):

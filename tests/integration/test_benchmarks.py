@@ -58,6 +58,14 @@ def test_every_poisonous_reference_has_its_outcome(folder):
     assert ended.returncode == 0
 
 
+@pytest.mark.services
+def test_references_of_a_stream_have_a_latency(kafka):
+    """The services are its own; `kafka` skips the test where they cannot be had."""
+    ended = run("latency.py", "--references", 300, "--rounds", 1)
+    assert ended.returncode == 0, ended.stderr
+    assert "median" in ended.stdout
+
+
 def test_gpu_benchmark_says_that_it_needs_a_gpu(folder):
     import onnxruntime
 

@@ -112,6 +112,19 @@ def test_a_pipeline_joins_the_results_of_a_topic_by_their_tasks(
     assert len(messages(kafka, topic, 20 - len(missing))) == 20 - len(missing)
 
 
+def test_an_inbox_reads_from_as_long_ago_as_a_task_may_wait(kafka):
+    kafka.create_topic("ages", 1)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
+    for name, age_s in {"old": 7200, "new": 300}.items():
+        moment_ms = int((time.time() - age_s) * 1000)
+        producer.produce("ages", b"result", name, timestamp=moment_ms)
+    assert producer.flush(60) == 0
+    inbox = callbacks.open_inbox(f"kafka://{kafka.bootstrap}/ages", lookback_s=600)
+    while inbox("new") is None:
+        time.sleep(0.01)
+    assert inbox("old") is None
+
+
 def test_an_inbox_without_its_topic_is_a_mistake_of_the_operator(kafka):
     with pytest.raises(errors.ConfigurationError, match="topic nosuch"):
         callbacks.open_inbox(f"kafka://{kafka.bootstrap}/nosuch")

@@ -2,14 +2,18 @@ import json
 import os
 import pathlib
 import re
+import shutil
+import signal
 import subprocess
 import sys
 
 import apache_beam as beam
+import psutil
 import pytest
 import recorder
 from apache_beam.options.pipeline_options import PipelineOptions
 from confluent_kafka import Consumer, Producer
+from services import processes
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -110,3 +114,28 @@ def test_a_service_that_cannot_be_had_fails_only_where_it_is_required(tmp_path, 
     )
     assert re.search(rf"\b{outcome} in ", ended.stdout), ended.stdout
     assert ended.returncode == int(required)
+
+
+STARTS = """
+import pathlib, sys, time
+from services import processes
+service = processes.Service(["sleep", "600"], pathlib.Path(sys.argv[1]), lambda: True)
+service.start(survives=sys.argv[2] == "survives")
+print(service.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs Linux with setpriv")
+@pytest.mark.parametrize("bond", ["is bound", "survives"])
+def test_a_service_dies_with_who_started_it_unless_it_is_to_survive(tmp_path, bond):
+    command = [sys.executable, "-c", STARTS, tmp_path / "log", bond]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=FOLDER) as starter:
+        service = psutil.Process(int(starter.stdout.readline()))
+        starter.kill()
+    try:
+        if bond == "is bound":
+            assert psutil.wait_procs([service], timeout=30)[1] == []
+        assert service.is_running() == (bond == "survives")
+    finally:
+        processes.end(service.pid, signal.SIGKILL)

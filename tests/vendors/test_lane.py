@@ -17,6 +17,8 @@ from beam_moderation.vendors import (
     Human,
     Item,
     Judged,
+    KeptAnswers,
+    Lane,
     Retries,
     RunningLane,
 )
@@ -265,7 +267,7 @@ def test_a_result_that_the_vendor_no_longer_has_fails_the_item(serve, tmp_path):
     assert set(running.stats()["tasks_per_data_id"].values()) == {1}
 
 
-def test_results_that_were_delivered_are_not_asked_for(serve, tmp_path):
+def test_results_that_were_delivered_are_read_at_once_and_not_asked_for(serve, tmp_path):
     running = serve(task_s=0.1)
     vendor = vendor_at(running.url, asynchronous=True)
     first = lane_of(vendor, tmp_path / "first")
@@ -284,7 +286,8 @@ def test_results_that_were_delivered_are_not_asked_for(serve, tmp_path):
         return None if len(asked) < 3 else next(iter(delivered.values()))
 
     looked = running.stats()["calls"]["results"]
-    told_where = dataclasses.replace(vendor, callback="http://127.0.0.1:9/", seed="seed")
+    callback = {"callback": "http://127.0.0.1:9/", "seed": "seed"}
+    told_where = dataclasses.replace(vendor, **callback, first_look_s=600.0)
     outcomes = judge(lane_of(told_where, tmp_path / "second", inbox=inbox), items(4))
     assert all(isinstance(outcome.answer, Judged) for outcome in outcomes)
     assert running.stats()["calls"]["results"] == looked
@@ -346,3 +349,20 @@ def test_requests_are_cut_by_number_size_and_by_what_must_go_alone():
     assert sorted(len(request) for request in cut(mixed, alone, 10)) == [1, 1, 2]
     by_url = dataclasses.replace(limits, max_inline_bytes=None)
     assert [len(request) for request in cut(large, by_url, 10)] == [7]
+
+
+class Full(KeptAnswers):
+    """Answers for which there is no room."""
+
+    def write(self, batch_id, outcomes):
+        raise OSError(28, "No space left on device")
+
+
+def test_where_answers_cannot_be_kept_no_more_is_paid_for(serve, tmp_path):
+    running = serve(latency_s=0.05)
+    vendor = vendor_at(running.url, max_items=1)
+    full = Full(str(tmp_path), vendor)
+    lane = Lane(vendor, lambda: KEYS, Quota(1000, None, 4), full, retries=Retries(pause_s=0.01))
+    with pytest.raises((OSError, errors.ConfigurationError)):
+        judge(lane, items(60))
+    assert running.stats()["calls"]["scan"] <= 8

@@ -1,7 +1,8 @@
 """Starts and stops services from the command line, for the demo.
 
 `python -m services start [kafka] [flink]` prints as JSON where they are; they run until
-`python -m services stop`.
+`python -m services stop`. `python -m services download` has all that the tests need, so that they
+need no network.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def _stop(state: pathlib.Path) -> None:
 def main() -> None:
     """Runs one command and prints what runs then."""
     parser = argparse.ArgumentParser(prog="services", description=__doc__)
-    parser.add_argument("command", choices=["start", "stop", "status"])
+    parser.add_argument("command", choices=["start", "stop", "status", "download"])
     parser.add_argument("names", nargs="*", choices=[*_SERVICES, []], help="both by default")
     parser.add_argument("--folder", type=pathlib.Path, default=downloads.cache() / "running")
     chosen = parser.parse_args()
@@ -79,6 +80,8 @@ def main() -> None:
             _start(chosen.names or list(_SERVICES), state)
         elif chosen.command == "stop":
             _stop(state)
+        elif chosen.command == "download":
+            downloads.download()
     except ServiceMissing as missing:
         sys.exit(str(missing))
     where = {name: service["where"] for name, service in _running(state).items()}

@@ -32,10 +32,6 @@ _OPENED = (
 )
 """The packages that Flink's own configuration opens for Java 17."""
 
-_NEVER_SENT = "gradle/wrapper"
-"""Beam's job server sends its classpath to the cluster with every job (150 MB, half a minute),
-except what has these words in its path (`PipelineResources.isStageable`). Ours is there already."""
-
 _ENTRY = "org.apache.flink.runtime"
 
 
@@ -117,7 +113,7 @@ class Flink:
         log4j = pathlib.Path(__file__).with_name("log4j2.properties")
         quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Xmx{memory}"]
         settings = [*quick, *opened, f"-Dlog4j2.configurationFile={log4j}"]
-        jars = downloads.jars("flink", _NEVER_SENT)
+        jars = downloads.jars("flink")
         return [downloads.java(), *settings, "-cp", f"{jars}/*", *program]
 
     def _zookeeper(self) -> processes.Service:

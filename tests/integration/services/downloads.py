@@ -18,6 +18,11 @@ _HERE = pathlib.Path(__file__).parent
 _COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _BEAM = importlib.metadata.version("apache-beam")
 _OLDEST_JAVA = 17
+_PLACES = {"flink": "gradle/wrapper"}
+"""Where jars are, if not in `lib`. Beam's job server sends its classpath to the cluster with every
+job (150 MB, half a minute), except what has these words in its path
+(`PipelineResources.isStageable`). Ours is there already."""
+
 _DOWNLOAD_TIMEOUT_S = 900
 
 
@@ -70,22 +75,22 @@ def _run(command: list[str], **environment: str) -> None:
         raise ServiceMissing(f"`{' '.join(command)}` failed: {said[0] if said else 'silently'}")
 
 
-def jars(name: str, within: str = "lib") -> pathlib.Path:
-    """The folder with every jar that `<name>.pom.xml` depends on; its path ends in `within`.
+def jars(name: str) -> pathlib.Path:
+    """The folder with every jar that `<name>.pom.xml` depends on.
 
     Raises:
       ServiceMissing: no Maven, or it cannot resolve them.
     """
-    pom = _HERE / f"{name}.pom.xml"
+    pom, place = _HERE / f"{name}.pom.xml", _PLACES.get(name, "lib")
     folder = cache() / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
     if not folder.exists():
         mvn = _tool("mvn", f"the jars of {name} are downloaded with Maven")
         with tempfile.TemporaryDirectory(dir=cache()) as scratch:
             made = pathlib.Path(scratch) / "made"
-            wanted = [f"-DoutputDirectory={made / within}", "-DincludeScope=runtime"]
+            wanted = [f"-DoutputDirectory={made / place}", "-DincludeScope=runtime"]
             _run([mvn, "-q", "-B", "-f", str(pom), _COPY_DEPENDENCIES, *wanted])
             _move(made, folder)
-    return folder / within
+    return folder / place
 
 
 def prism() -> pathlib.Path:
@@ -105,6 +110,17 @@ def prism() -> pathlib.Path:
             )
             _move(pathlib.Path(scratch) / "prism", binary)
     return binary
+
+
+def download() -> None:
+    """Has every service that is not there yet.
+
+    Raises:
+      ServiceMissing: one cannot be had.
+    """
+    for pom in sorted(_HERE.glob("*.pom.xml")):
+        jars(pom.name.removesuffix(".pom.xml"))
+    prism()
 
 
 def _move(made: pathlib.Path, wanted: pathlib.Path) -> None:
