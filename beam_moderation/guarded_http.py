@@ -34,6 +34,9 @@ _NAME_LOOKUPS = 64
 _LOOKUPS_A_DOMAIN = 8
 """A domain whose servers do not answer leaves threads for others, however many names it has."""
 
+_SUFFIX_LETTERS = 3
+"""As many has the `co` of `co.uk`, the `com` of `com.cn`: domains of strangers are below it."""
+
 _STREAM_BUFFER_BYTES = 2**17
 """What a connection holds back before its reading is paused; 2**16 pauses it twice
 often for a photo."""
@@ -76,8 +79,7 @@ class ThreadedResolver(aiohttp.abc.AbstractResolver):
 
     async def _look_up(self, host: str, port: int, family: int) -> list[Any]:
         """Takes one of the domain's turns for as long as the thread takes, whoever still waits."""
-        domain = ".".join(host.split(".")[-2:])
-        turns = self._turns.setdefault(domain, asyncio.Semaphore(_LOOKUPS_A_DOMAIN))
+        turns = self._turns.setdefault(_domain(host), asyncio.Semaphore(_LOOKUPS_A_DOMAIN))
         await turns.acquire()
         loop = asyncio.get_running_loop()
         looking = self._threads.submit(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
@@ -92,6 +94,12 @@ class ThreadedResolver(aiohttp.abc.AbstractResolver):
     async def close(self) -> None:
         """Lets the threads go; one that still waits for an answer ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _domain(host: str) -> str:
+    """What somebody has registered, as far as a name shows it."""
+    *_, third, second, top = ["", "", *host.rstrip(".").split(".")]
+    return f"{third}.{second}.{top}" if len(second) <= _SUFFIX_LETTERS else f"{second}.{top}"
 
 
 class GuardedHTTPFileSystem(HTTPFileSystem):

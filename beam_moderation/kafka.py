@@ -5,6 +5,7 @@ the next offset, and a worker that dies is followed by one that reads on from th
 """
 
 import functools
+import logging
 import threading
 import time
 import uuid
@@ -19,8 +20,10 @@ from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from beam_moderation import kafka_partitions, messages, records
+from beam_moderation import kafka_partitions, messages, metrics, records
 from beam_moderation.kafka_partitions import Partition, Reader, Subscription
+
+_LOG = logging.getLogger(__name__)
 
 _PRODUCER: Mapping[str, Any] = {"enable.idempotence": True, "linger.ms": 20}
 
@@ -297,31 +300,60 @@ class _WriteFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._failures: list[Any] = []
+        self._refused: list[tuple[bytes | str | None, bytes]] = []
         if self._producer is None:
             settings = kafka_partitions.settings(self._config, self._secrets)
             self._producer = kafka_partitions.client().Producer({**_PRODUCER, **settings})
 
     def process(self, row: Any) -> None:
-        message = {"key": self._key(row), "value": messages.to_json(row), "headers": self._headers}
+        self._produce(self._key(row), messages.to_json(row))
+        self._producer.poll(0)
+
+    def _produce(self, key: bytes | str | None, value: bytes) -> None:
+        """Queues a message as soon as there is room; one that the client refuses will never be."""
+        message = {"key": key, "value": value, "headers": self._headers}
         while True:
             try:
                 self._producer.produce(self._topic, on_delivery=self._delivered, **message)
             except BufferError:
                 self._producer.poll(0.1)
+            except kafka_partitions.client().KafkaException as error:
+                if not _is_too_large(error.args[0]):
+                    raise
+                return self._leave_out(value)
             else:
-                break
-        self._producer.poll(0)
+                return None
 
-    def _delivered(self, error: Any, _: Any) -> None:
-        if error is not None:
+    def _delivered(self, error: Any, message: Any) -> None:
+        if error is not None and _is_too_large(error):
+            self._refused.append((message.key(), message.value()))
+        elif error is not None:
             self._failures.append(error)
 
     def finish_bundle(self) -> None:
         """Waits for the broker's word on every message, no longer than `message.timeout.ms`."""
         self._producer.flush()
+        self._send_alone()
         if self._failures:
             self._producer = None  # after a fatal error it would refuse everything
             raise kafka_partitions.client().KafkaException(self._failures[0])
+
+    def _send_alone(self) -> None:
+        """Sends what was refused once more: it may have been others that made the request large."""
+        refused, self._refused = self._refused, []
+        for message in refused:
+            self._produce(*message)
+            self._producer.flush()
+        for _, value in self._refused:
+            self._leave_out(value)
+
+    def _leave_out(self, value: bytes) -> None:
+        metrics.add({"kafka_rows_too_large": 1})
+        _LOG.warning("a row of %d bytes is too large for topic %s", len(value), self._topic)
+
+
+def _is_too_large(error: Any) -> bool:
+    return bool(error.code() == kafka_partitions.client().KafkaError.MSG_SIZE_TOO_LARGE)
 
 
 def _data_id(row: Any) -> str:
@@ -332,7 +364,9 @@ class WriteKafka(beam.PTransform):
     """Writes the rows of a table to a topic, each as a JSON object.
 
     A bundle succeeds when the broker has every message of it. A bundle that is done again writes
-    its rows again: readers keep one row for each key of the table.
+    its rows again: readers keep one row for each key of the table. A row that is too large for the
+    client (`message.max.bytes`) or for the topic is left out, logged, and counted in the metric
+    `kafka_rows_too_large`; it would fail its bundle for ever.
 
     Args:
       topic: its name.

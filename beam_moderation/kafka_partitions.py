@@ -28,6 +28,13 @@ _ENDLESS = 2**63 - 1
 _START_TIMEOUT_S = 5.0
 _CALL_TIMEOUT_S = 30.0
 
+_MAX_SILENCE_S = 60.0
+"""After which a reader that is owed messages asks whether there is a broker at all."""
+
+_BATCH_BYTES = messages.MAX_MESSAGE_BYTES
+"""Of messages, at which a batch is full: all of it is in memory, as messages and then as Arrow
+arrays, of which none may have more than 2**31 bytes."""
+
 
 @functools.cache
 def client() -> Any:
@@ -176,13 +183,18 @@ def _offsets(subscription: Subscription, consumer: Any, number: int) -> Partitio
 
 
 def commit_stops(subscription: Subscription, partitions: Sequence[Partition]) -> None:
-    """Commits that partitions were read to their stops.
+    """Commits that partitions were read to their stops, but for those that are committed further.
 
     Raises:
       ConfigurationError: nobody answers.
     """
+    stops = [partition.at(partition.stop) for partition in partitions]
     with _connected(subscription) as consumer:
-        consumer.commit(offsets=[place.at(place.stop) for place in partitions], asynchronous=False)
+        known = consumer.committed(stops, _START_TIMEOUT_S)
+        committed = {place.partition: place.offset for place in known}
+        further = [stop for stop in stops if stop.offset > committed[stop.partition]]
+        if further:
+            consumer.commit(offsets=further, asynchronous=False)
 
 
 def commit(subscription: Subscription, partition: Partition, offset: int) -> None:
@@ -213,38 +225,72 @@ class Reader:
         """Reads on from another place."""
         self.offset = offset
         """What comes next: the one after the last message, or the end of the partition."""
+        self._ahead: Any = None
         self._consumer.assign([self._partition.at(offset)])
 
     def read(self) -> messages.MessageBatch | None:
         """The next batch; None when no message has come in time.
 
-        A batch never reaches over a multiple of `max_messages`, and with `until_latest` it waits
-        until it is full, so that a backlog is cut alike whenever it is read; but for gaps in the
-        offsets. At the head of a log that is read on and on, batches are cut by time.
+        A batch never reaches over a multiple of `max_messages`, is full at 32 MiB, and with
+        `until_latest` waits until it is full, so that a backlog is cut alike whenever it is read.
+        At the head of a log that is read on and on, batches are cut by time.
 
         Raises:
-          KafkaException: what the client cannot repair itself.
+          KafkaException: what the client cannot repair itself; with `until_latest` also that there
+            is no broker any more.
         """
-        limit = self._subscription.max_messages
-        first = self.offset - self.offset % limit
-        end = min(first + limit, self._partition.stop)
+        deadline = time.monotonic() + self._subscription.max_wait_s
         found: list[messages.Message] = []
-        lost = None
-        while self.offset < end and lost is None:
-            wait_s = self._subscription.max_wait_s
-            for message in self._consumer.consume(end - self.offset, wait_s):
-                if message.error() is None:
-                    found.append(_message(message))
-                    self.offset = message.offset() + 1
-                else:
-                    lost = self._recover(message) or lost
-            if not self._subscription.until_latest:
+        start, size, lost = self.offset, 0, None
+        while self.offset < self._end(start) and size < _BATCH_BYTES and lost is None:
+            event = self._next(deadline)
+            if event is None:
                 break
+            if event.error() is not None:
+                lost = self._recover(event)
+            elif found and event.offset() >= self._end(start):  # behind a gap in the offsets
+                self._ahead, self.offset = event, event.offset()
+            else:
+                found.append(_message(event))
+                size += _size(found[-1])
+                start, self.offset = found[0].offset, event.offset() + 1
         wanted = [message for message in found if message.offset < self._partition.stop]
         if not wanted and lost is None:
             return None
-        block = first, first + limit
-        return messages.MessageBatch(*self._partition[:2], tuple(wanted), lost, block)
+        batch = messages.MessageBatch(*self._partition[:2], tuple(wanted), lost)
+        return batch._replace(block=self._block(start))
+
+    def _block(self, offset: int) -> tuple[int, int]:
+        limit = self._subscription.max_messages
+        first = offset - offset % limit
+        return first, first + limit
+
+    def _end(self, offset: int) -> int:
+        return min(self._block(offset)[1], self._partition.stop)
+
+    def _next(self, deadline: float) -> Any:
+        """A message, or what else the client has to tell; None when there is nothing in time."""
+        if self._ahead is not None:
+            event, self._ahead = self._ahead, None
+            return event
+        if self._subscription.until_latest:
+            return self._wait()
+        return self._consumer.poll(max(0.0, deadline - time.monotonic()))
+
+    def _wait(self) -> Any:
+        """Waits as long as there is a broker."""
+        while True:
+            deadline = time.monotonic() + _MAX_SILENCE_S
+            while time.monotonic() < deadline:
+                event = self._consumer.poll(self._subscription.max_wait_s)
+                if event is not None:
+                    return event
+            self._low_and_high(_CALL_TIMEOUT_S)
+
+    def _low_and_high(self, timeout_s: float) -> tuple[int, int]:
+        """The first offset and the next one, as the broker says; raises where it says nothing."""
+        low, high = self._consumer.get_watermark_offsets(self._partition.at(0), timeout_s)
+        return low, high
 
     def _recover(self, message: Any) -> tuple[int, int] | None:
         """Takes in the end of the log; goes on behind what retention has deleted."""
@@ -252,7 +298,7 @@ class Reader:
         if error.code() == codes._PARTITION_EOF:
             self.offset = max(self.offset, message.offset())
             return None
-        low, high = self._consumer.get_watermark_offsets(self._partition.at(0), _CALL_TIMEOUT_S)
+        low, high = self._low_and_high(_CALL_TIMEOUT_S)
         if error.code() != codes._AUTO_OFFSET_RESET or not self.offset < low <= high:
             raise client().KafkaException(error)
         lost = self.offset, min(low, self._partition.stop)
@@ -262,8 +308,7 @@ class Reader:
     def is_at_the_end(self) -> bool:
         """Whether the broker says that there is nothing more; it may not answer."""
         try:
-            place = self._partition.at(self.offset)
-            return bool(self._consumer.get_watermark_offsets(place, 1.0)[1] <= self.offset)
+            return self._low_and_high(1.0)[1] <= self.offset
         except client().KafkaException as error:
             _LOG.warning("no word about %s: %s", self._partition, error)
             return False
@@ -282,3 +327,8 @@ def _message(message: Any) -> messages.Message:
         message.value(),
         tuple(message.headers() or ()),
     )
+
+
+def _size(message: messages.Message) -> int:
+    headers = [part for header in message.headers for part in header]
+    return sum(len(part or b"") for part in (message.key, message.value, *headers))

@@ -2,11 +2,12 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_moderation import errors
@@ -17,13 +18,36 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/?#@]*:[^/?#]*@")
 _WEB_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
 _WEB_URL = re.compile(r"https?://[^\s'\"]+", re.IGNORECASE)
 
+_TEXT_BYTES = 2**26
+_OTHER_BYTES = 2**29
+"""What a column's cells that are read together may take, by what the file says of them: one value
+that stands in a page's dictionary, or that compresses well, may expand ten thousand times."""
+
+_PEEK_BUFFER_BYTES = 2**16
+
 
 class File(pq.ParquetFile):
     """A Parquet file that knows the URL it came from."""
 
     def __init__(self, url: str, stream: Any) -> None:
         super().__init__(stream, pre_buffer=False)
-        self.url = url
+        self.url, self._stream = url, stream
+
+    def first_values(self, group: int, paths: Sequence[str]) -> Iterator[pa.Array]:
+        """For each of some columns of bytes, what its row group's first row, or dictionary, holds.
+
+        Args:
+          paths: the columns, as the file's schema spells them.
+        """
+        peeking = pq.ParquetFile(
+            self._stream,
+            metadata=self.metadata,
+            read_dictionary=paths,
+            buffer_size=_PEEK_BUFFER_BYTES,
+            pre_buffer=False,
+        )
+        rows = next(peeking.iter_batches(1, [group], list(paths), use_threads=False))
+        return (column.dictionary for column in rows.columns)
 
 
 class RowGroup(NamedTuple):
@@ -131,13 +155,52 @@ def iterate(
 ) -> Iterator[pa.RecordBatch]:
     """The rows of one row group, `batch_size` at a time, of those columns that there are.
 
+    They are fewer at a time where they would take too much memory.
+
     Raises:
       ConfigurationError: its pages are damaged.
     """
     present = [name for name in names if name in parquet.schema_arrow.names]
     try:
         yield from parquet.iter_batches(
-            batch_size, row_groups=[group], columns=present, use_threads=False
+            _rows_at_once(parquet, group, present, batch_size),
+            row_groups=[group],
+            columns=present,
+            use_threads=False,
         )
     except Exception as error:
         raise _cannot("read", parquet.url, error) from error
+
+
+def _rows_at_once(parquet: File, group: int, names: Sequence[str], most: int) -> int:
+    """`most`, halved until no column's cells take too much, were each the longest of a dictionary.
+
+    Where there is no dictionary the mean counts. In lists and structures no dictionary is looked
+    at.
+    """
+    chunks = parquet.metadata.row_group(group)
+    columns = [
+        (chunks.column(index), parquet.schema.column(index).logical_type.type)
+        for index in range(chunks.num_columns)
+        if chunks.column(index).path_in_schema.partition(".")[0] in names
+    ]
+    longest = _longest(parquet, group, [chunk for chunk, _ in columns])
+    for chunk, kind in columns:
+        mean = chunk.total_uncompressed_size // max(chunks.num_rows, 1)
+        a_row = max(mean, longest.get(chunk.path_in_schema, 0))
+        while most > 1 and most * a_row > (_TEXT_BYTES if kind == "STRING" else _OTHER_BYTES):
+            most //= 2
+    return most
+
+
+def _longest(parquet: File, group: int, chunks: Sequence[Any]) -> Mapping[str, int]:
+    """The bytes of the longest value of each column that has a dictionary."""
+    paths = [
+        chunk.path_in_schema
+        for chunk in chunks
+        if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY"
+        if "." not in chunk.path_in_schema
+    ]
+    values = parquet.first_values(group, paths) if paths else ()
+    lengths = (pc.max(pc.binary_length(some)).as_py() or 0 for some in values)
+    return dict(zip(paths, lengths, strict=True))

@@ -288,7 +288,16 @@ def test_redirect_from_https_to_http_is_refused(monkeypatch, tmp_path):
             opened()("https://example.com/untrusted")
 
 
-def test_a_domain_whose_servers_do_not_answer_leaves_threads_for_others(monkeypatch):
+@pytest.mark.parametrize(
+    ("silent", "good"),
+    [
+        ("silent.example", "good.example2"),
+        ("silent.com.cn", "good.com.cn"),
+        ("silent.co.uk.", "good.co.uk."),
+        ("silent.github.test", "good.com."),
+    ],
+)
+def test_a_domain_whose_servers_do_not_answer_leaves_threads_for_others(monkeypatch, silent, good):
     answered = threading.Event()
     asked = []
 
@@ -303,14 +312,14 @@ def test_a_domain_whose_servers_do_not_answer_leaves_threads_for_others(monkeypa
 
     async def look_up():
         resolver = guarded_http.ThreadedResolver()
-        names = [f"{n}.silent.example" for n in range(200)]
-        silent = [asyncio.ensure_future(resolver.resolve(name)) for name in names]
-        found = await asyncio.wait_for(resolver.resolve("good.example2"), 30)
+        names = [f"{n}.{silent}" for n in range(200)]
+        looking = [asyncio.ensure_future(resolver.resolve(name)) for name in names]
+        found = await asyncio.wait_for(resolver.resolve(good), 30)
         before = len(asked)
-        for waiting in silent:
+        for waiting in looking:
             waiting.cancel()
         again = [asyncio.ensure_future(resolver.resolve(name)) for name in names[:20]]
-        await asyncio.wait_for(resolver.resolve("good.example2"), 30)
+        await asyncio.wait_for(resolver.resolve(good), 30)
         held = len([name for name in asked if "silent" in name])
         answered.set()
         await asyncio.wait_for(asyncio.gather(*again, return_exceptions=True), 30)

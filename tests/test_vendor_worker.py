@@ -161,7 +161,7 @@ def test_a_lane_that_was_refused_is_asked_again_by_the_next_bundle(emulate, tmp_
         Resumption(None),
     )
     (batch,) = batches(tmp_path, urls(2), 2)
-    with pytest.raises(errors.VendorRefusedLogin):
+    with pytest.raises(errors.VendorRefusedRequest):
         bundle(function, [(0, batch)])
     found["keys"] = keys()
     (done,) = bundle(function, [(0, batch)])

@@ -9,10 +9,9 @@ import pydantic
 
 from beam_moderation import configuration, errors, judges, records
 from beam_moderation.models import huggingface
-from beam_moderation.models.manifest import Manifest, join
+from beam_moderation.models.manifest import NORMAL, Manifest, join
 from beam_moderation.models.network import ON_CPU, Network, Runtime
 
-NORMAL = "normal"
 Values = npt.NDArray[Any]
 
 

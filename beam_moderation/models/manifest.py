@@ -24,6 +24,9 @@ _TARGET = re.compile(r"([\w-]+):([\w-]+)")
 IGNORE = "ignore"
 """What an output is mapped to that belongs to no scene."""
 
+NORMAL = "normal"
+"""The label of a scene in which nothing was found."""
+
 
 class Target(NamedTuple):
     """What an output of a model stands for."""
@@ -203,7 +206,8 @@ def targets_of(labels: dict[int | str, str], classes: Sequence[str]) -> Sequence
     """What each output stands for, in order.
 
     Raises:
-      ValueError: an output is mapped to nothing, or a name or index is of no output.
+      ValueError: an output is mapped to nothing, a name or index is of no output, or a scene has
+        no label but `normal`, with which it could only pass.
     """
     names: Sequence[int | str] = classes or range(len(labels))
     by_index = {names.index(key) if key in names else key: to for key, to in labels.items()}
@@ -219,7 +223,14 @@ def targets_of(labels: dict[int | str, str], classes: Sequence[str]) -> Sequence
     targets = [_target(by_index[index]) for index in indices]
     if not any(targets):
         raise ValueError("every output is ignored")
+    _check_scenes([target for target in targets if target])
     return targets
+
+
+def _check_scenes(targets: Sequence[Target]) -> None:
+    found = {target.scene for target in targets if target.label != NORMAL}
+    for scene in sorted({target.scene for target in targets} - found):
+        raise ValueError(f"scene {scene} could only pass: map an output to a label not `{NORMAL}`")
 
 
 def _target(text: str) -> Target | None:

@@ -136,9 +136,11 @@ class Calls:
         self._refused.set()
 
     def renew(self) -> None:
-        """Lets calls be tried again."""
-        self._refusal = None
-        self._refused.clear()
+        """Lets calls be tried again after a refusal, with credentials that are looked up anew."""
+        if self._refusal is not None:
+            self._login = lease.Lease(self._log_in)
+            self._refusal = None
+            self._refused.clear()
 
     def _raise_if_refused(self) -> None:
         if self._refusal is not None:

@@ -140,9 +140,11 @@ def test_mistake_is_refused_in_one_line_that_names_its_line(tmp_path, change, at
         ({"red": "a:b"}, "map green, blue too"),
         ({"red": "a:b", "green": "a:c", "blue": "a:d", "white": "a:e"}, "no output is called"),
         ({"red": "a:b", 1: "a:c", 2: "a:d", "blue": "a:e"}, "twice"),
+        ({"red": "a:normal", "green": "ignore", "blue": "ignore"}, "scene a could only pass"),
+        ({"red": "a:normal", "green": "b:c", "blue": "a:normal"}, "scene a could only pass"),
     ],
 )
-def test_every_output_is_mapped_exactly_once(tmp_path, labels, words):
+def test_every_output_is_mapped_exactly_once_and_each_scene_can_fail(tmp_path, labels, words):
     with pytest.raises(ValueError, match=words):
         manifest(tmp_path, "0" * 64, classes=["red", "green", "blue"], labels=labels)
 
