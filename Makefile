@@ -44,11 +44,11 @@ test: $(VENV)/dev.installed ## the test suite that needs no services
 	$(BIN)/python -m pytest -m 'not integration'
 
 integration: $(VENV)/dev.installed ## the tests that need the vendors' SDKs, or minutes
-	$(BIN)/python -m pytest -m 'integration and not services and not measured'
+	$(BIN)/python -m pytest -m 'integration and not services and not measured' $(PYTEST_FLAGS)
 
 services: $(VENV)/dev.installed ## the tests on a real Kafka and a real Flink (Java 17, Maven)
 	cd tests/integration && $(abspath $(BIN)/python) -m services download >/dev/null || true # the tests say what is missing
-	tests/integration/loopback.sh $(BIN)/python -m pytest -m services
+	tests/integration/loopback.sh $(BIN)/python -m pytest -m services $(PYTEST_FLAGS)
 
 quota: $(VENV)/dev.installed ## the use of quotas, on a machine with nothing else to do
 	$(BIN)/python -m pytest -m measured -rP

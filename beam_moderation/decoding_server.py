@@ -172,7 +172,7 @@ def _answers(data: bytes, decoding: Decoding) -> Iterator[bytes]:
     except errors.ImageError as error:
         yield _pickled(error)
     except MemoryError as error:
-        yield _pickled(errors.ImageBroken(_described(error)))
+        yield _pickled(errors.OutOfMemory(_described(error)))
     except Exception as error:  # noqa: BLE001
         yield _pickled(errors.ModerationError(_described(error)))
 

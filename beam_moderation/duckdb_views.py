@@ -55,6 +55,8 @@ def views(folder: str) -> str:
     reference has exactly one outcome: a row of `images` for each policy that judged it, else its
     latest row of `dead_letters`. A success supersedes a dead letter, whichever was first; of a row
     that could not be read, whose key is its place, a later success of what is at that place does.
+    It is a success under any policy, for a dead letter names none: what another policy failed on
+    later is hidden too. Such references have no row of `images` with its `policy_version`.
 
     The views see files that come later, except those of a table that had no file yet: make the
     views again.

@@ -3,6 +3,7 @@
 Ids cross the shuffle as Arrow arrays, by row group and shard: about a microsecond a row.
 """
 
+import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ IDS_A_SHARD = 1_000_000
 """How many ids are compared in one place; a guess at what fits a worker's memory with ease."""
 
 _ROWS_A_READ = 65_536
+
+_ID_CHARACTERS = 1024
+"""Ids of more are compared by their hashes, for all are held at once."""
 
 
 class FindDuplicates(beam.PTransform):
@@ -65,7 +69,7 @@ def read_ids(
     row = group.first_row
     with parquet_files.opened(group.file, storage_options) as parquet:
         for rows in parquet_files.iterate(parquet, group.number, [columns.data_id], _ROWS_A_READ):
-            ids = references.data_ids(rows, columns)
+            ids = _with_hashes(references.data_ids(rows, columns))
             numbers = np.arange(row, row + rows.num_rows)
             for shard, chosen in _by_shard(ids, shards):
                 yield (
@@ -73,6 +77,16 @@ def read_ids(
                     Ids(group.file, group.number, ids.filter(chosen), pa.array(numbers[chosen])),
                 )
             row += rows.num_rows
+
+
+def _with_hashes(ids: pa.Array) -> pa.Array:
+    """The ids, long ones as their hashes."""
+    long = pc.greater(pc.utf8_length(ids), _ID_CHARACTERS).fill_null(False)
+    if not long.true_count:
+        return ids
+    pa.default_memory_pool().release_unused()  # or what is kept lies between what was long
+    hashes = [hashlib.sha256(text.as_buffer()).hexdigest() for text in ids.filter(long)]
+    return pc.replace_with_mask(ids, long, pa.array(hashes, pa.string()))
 
 
 def _by_shard(ids: pa.Array, shards: int) -> Iterator[tuple[int, np.ndarray]]:

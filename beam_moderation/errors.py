@@ -22,7 +22,8 @@ ModerationError
 │   ├── ImageBroken
 │   ├── ImageTooManyPixels
 │   ├── DecoderCrashed
-│   └── DecoderTimeout
+│   ├── DecoderTimeout        retryable: the machine may have been busy
+│   └── OutOfMemory           retryable: others may have had it
 ├── JudgeError                stage "judge"
 └── VendorError               stage "vendor"
     ├── VendorThrottled       retryable, after a pause
@@ -213,6 +214,14 @@ class DecoderTimeout(ImageError):
     """The decoder did not come to an end in time."""
 
     code = "decoder-timeout"
+    retryable = True
+
+
+class OutOfMemory(ImageError):
+    """The memory for decoding could not be had."""
+
+    code = "out-of-memory"
+    retryable = True
 
 
 class JudgeError(ModerationError):

@@ -27,12 +27,12 @@ class _Evidence:
 
     def __init__(self) -> None:
         self.observations: list[policy.Observation] = []
-        self.details: dict[int, Mapping[str, Any]] = {}
+        self.details: dict[policy.Observation, Mapping[str, Any]] = {}
 
     def add(self, frame: int, found: judges.SceneFindings) -> None:
-        self.observations += [policy.Observation(frame, finding) for finding in found.findings]
-        if found.detail:
-            self.details[frame] = found.detail
+        observed = [policy.Observation(frame, finding) for finding in found.findings]
+        self.observations += observed
+        self.details = dict.fromkeys(observed, found.detail) | self.details
 
 
 class Examiner:
@@ -87,6 +87,7 @@ class Examiner:
         judged: int,
     ) -> records.SceneResult:
         decision = self._rules.decide(scene, found.observations)
+        decisive = policy.Observation(decision.frame, decision.finding)
         return records.SceneResult(
             data_id=reference.data_id,
             scene=scene,
@@ -103,7 +104,7 @@ class Examiner:
             frames_total=header.frames_total,
             task_id=None,
             request_id=None,
-            detail=json.dumps(found.details.get(decision.frame, {}), ensure_ascii=False),
+            detail=json.dumps(found.details[decisive], ensure_ascii=False),
             source=reference.source,
             event_time=reference.event_time,
             moderated_at=Timestamp.now(),

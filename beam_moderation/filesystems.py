@@ -76,22 +76,30 @@ class Web:
 
 @dataclasses.dataclass(frozen=True)
 class LocalFiles:
-    """Regular files below some folders, wherever symbolic links lead."""
+    """Regular files below some folders, and below where symbolic links there lead.
+
+    A path must name one of the folders, as it is given here or resolved.
+    """
 
     roots: Sequence[str]
 
     def open(self, _scheme: str, /) -> Read:
         """The roots are resolved here, once.
 
+        A path is compared as it is written before it is touched: where nothing may be read there is
+        to be no waiting, and no mounting, either.
+
         A file that is in memory is read at once, for a hop to a thread costs more than that. But
         only on disks of this machine: a mount that hangs is to hold up a thread, not all fetching.
         """
         roots = [os.path.join(os.path.realpath(root), "") for root in self.roots]
+        named = (*roots, *(os.path.join(os.path.abspath(root), "") for root in self.roots))
         quick = [root for root in roots if is_on_disks(root, _mounts())]
         threads = concurrent.futures.ThreadPoolExecutor(_FILE_THREADS, "read-file")
 
         async def read(uri: str, max_bytes: int, received: guarded_http.Received) -> bytes:
             path = uris.parse_file_path(uri)
+            _check_spelling(named, path)
             try:
                 content = read_cached(quick, path, max_bytes)
             except BlockingIOError:
@@ -327,12 +335,22 @@ def read_file(roots: Sequence[str], path: str, max_bytes: int) -> bytes:
     real = os.path.realpath(path)
     root = next((root for root in roots if real.startswith(root)), None)
     if root is None:
-        raise errors.SchemeRefused(f"below no allowed folder: {uris.printable(path)}")
+        raise _below_no_root(path)
     file = _open_below(root, real[len(root) :], path)
     try:
         return _read(file, _regular_size(file, path, max_bytes))
     finally:
         os.close(file)
+
+
+def _check_spelling(roots: tuple[str, ...], path: str) -> None:
+    """Refuses a path that, as it is written, is below no root; looks at no file."""
+    if not os.path.normpath(path).startswith(roots):
+        raise _below_no_root(path)
+
+
+def _below_no_root(path: str) -> errors.SchemeRefused:
+    return errors.SchemeRefused(f"below no allowed folder: {uris.printable(path)}")
 
 
 def _open_below(root: str, relative: str, path: str) -> int:

@@ -203,6 +203,7 @@ class OpenedImage:
 
         Raises:
           ImageBroken: the decoder gave up; also after some frames.
+          OutOfMemory: there is no memory for them.
           ImageTooManyPixels: what has to be decoded for them passes a limit.
         """
         return _guarded(self._frames(sampling, sufficient_size))
@@ -215,6 +216,7 @@ class OpenedImage:
 
         Raises:
           ImageBroken: the decoder gave up.
+          OutOfMemory: there is no memory for it.
           ImageTooManyPixels: decoding it passes a limit.
         """
         plan = {0: [0]}
@@ -350,6 +352,8 @@ def _decoder_errors() -> Iterator[None]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise errors.ImageTooManyPixels(_described(error)) from error
+    except MemoryError as error:
+        raise errors.OutOfMemory(_described(error)) from error
     except Exception as error:
         raise errors.ImageBroken(_described(error)) from error
 

@@ -191,7 +191,8 @@ def _reference(
         raise errors.ReferenceInvalid("uri-missing", "there is neither a uri nor content")
     time = event_time(message) if found[fields.time] is None else _parse_time(found[fields.time])
     carried = {name: found[name] for name in fields.carried if found[name] is not None}
-    return records.ImageReference(data_id, uri or None, content, time, _json(carried), source)
+    text = _checked(_json(carried), "what is carried")
+    return records.ImageReference(data_id, uri or None, content, time, text, source)
 
 
 def _json(found: Mapping[str, Any]) -> str:
@@ -232,9 +233,13 @@ def _id(value: Any, name: str, source: str) -> str:
 
 
 def _short_text(value: Any, name: str) -> str | None:
-    """A text that is no longer than a cell of a table should be."""
     text = _text(value, name)
-    if text and len(text.encode()) > references.MAX_TEXT_BYTES:
+    return text and _checked(text, name)
+
+
+def _checked(text: str, name: str) -> str:
+    """The text, which is no longer than a cell of a table should be."""
+    if len(text.encode()) > references.MAX_TEXT_BYTES:
         limit = f"{name} has more than {references.MAX_TEXT_BYTES} bytes"
         raise errors.ReferenceInvalid("text-too-long", limit)
     return text

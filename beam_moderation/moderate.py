@@ -41,13 +41,18 @@ class _ModelJob:
     sampling: images.Sampling
     threads: int | None
     isolate: bool
+    isolation_deadline_s: float
     run_id: str
 
     def make_decoder(self) -> decoding.Decoder:
         how = decoding.Decoding.for_judges(self.judges, self.limits, self.sampling)
         decoder: decoding.Decoder = functools.partial(decoding.decode, decoding=how)
         if self.isolate:
-            decoder = isolation.IsolatedDecoder(how, max_bytes=self.fetcher.limits.max_bytes)
+            decoder = isolation.IsolatedDecoder(
+                how,
+                deadline_s=self.isolation_deadline_s,
+                max_bytes=self.fetcher.limits.max_bytes,
+            )
         batched = any(judge.max_batch > 1 for judge in self.judges)
         return decoding.InTurns(decoder, worker.cores()) if batched else decoder
 
@@ -110,6 +115,7 @@ class ModerateWithModel(beam.PTransform):
       threads: that decode and judge, in each process; a thread a core where none is given.
       isolate: whether images are decoded in processes of their own, so that one that crashes its
         decoder, or never ends, costs one dead letter; see `isolation.IsolatedDecoder`.
+      isolation_deadline_s: how long the header or a frame may take there.
       resume_from: tables whose committed batches are read back instead of being judged again.
       retry_dead_letters: codes of dead letters in those tables, or `retryable` for all that are,
         whose references are judged again. What comes of them stands beside what was there; a
@@ -134,6 +140,7 @@ class ModerateWithModel(beam.PTransform):
         sampling: images.Sampling | None = None,
         threads: int | None = None,
         isolate: bool = False,
+        isolation_deadline_s: float = isolation.DEADLINE_S,
         resume_from: tables.Tables | None = None,
         retry_dead_letters: Collection[str] = (),
         run_id: str | None = None,
@@ -153,6 +160,7 @@ class ModerateWithModel(beam.PTransform):
             sampling or images.Sampling(),
             threads,
             isolate,
+            isolation_deadline_s,
             run_id,
         )
         self._earlier = resumption.Resumption(resume_from, retry_dead_letters, run_id)

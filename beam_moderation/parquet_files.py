@@ -18,7 +18,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/?#@]*:[^/?#]*@")
 _WEB_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
 _WEB_URL = re.compile(r"https?://[^\s'\"]+", re.IGNORECASE)
 
-_TEXT_BYTES = 2**26
+_TEXT_BYTES = 2**24
 _OTHER_BYTES = 2**29
 """What a column's cells that are read together may take, by what the file says of them: one value
 that stands in a page's dictionary, or that compresses well, may expand ten thousand times."""
@@ -33,21 +33,34 @@ class File(pq.ParquetFile):
         super().__init__(stream, pre_buffer=False)
         self.url, self._stream = url, stream
 
-    def first_values(self, group: int, paths: Sequence[str]) -> Iterator[pa.Array]:
-        """For each of some columns of bytes, what its row group's first row, or dictionary, holds.
-
-        Args:
-          paths: the columns, as the file's schema spells them.
-        """
+    def longest(self, group: int, names: Sequence[str]) -> Mapping[str, int]:
+        """The bytes of the longest value in the dictionaries of some columns of bytes."""
         peeking = pq.ParquetFile(
             self._stream,
             metadata=self.metadata,
-            read_dictionary=paths,
+            read_dictionary=names,
             buffer_size=_PEEK_BUFFER_BYTES,
             pre_buffer=False,
         )
-        rows = next(peeking.iter_batches(1, [group], list(paths), use_threads=False))
-        return (column.dictionary for column in rows.columns)
+        row = next(peeking.iter_batches(1, [group], names, use_threads=False))
+        return {
+            name: pc.max(pc.binary_length(column.dictionary)).as_py() or 0
+            for name, column in zip(row.schema.names, row.columns, strict=True)
+            if pa.types.is_dictionary(column.type)
+        }
+
+    def check_columns(self, names: Iterable[str]) -> None:
+        """Checks that there are columns of some names.
+
+        Raises:
+          ConfigurationError: one line that names the missing column and those that there are.
+        """
+        present = self.schema_arrow.names
+        for name in names:
+            if name not in present:
+                raise errors.ConfigurationError(
+                    f"{shown(self.url)} has no column '{name}'; it has {', '.join(present)}"
+                )
 
 
 class RowGroup(NamedTuple):
@@ -84,7 +97,8 @@ def _cannot(do: str, url: str, error: Exception) -> errors.ConfigurationError:
 def list_files(pattern: str, storage_options: StorageOptions) -> list[str]:
     """The files that an fsspec URL, a glob or a folder names, as full URLs, sorted.
 
-    A file or folder of exactly that name comes before what the name matches as a glob.
+    A file or folder of exactly that name comes before what the name matches as a glob. Of a folder
+    what begins with `_` or `.` is left out, as Spark and Arrow do: files that are not finished.
 
     Raises:
       ConfigurationError: there is none, or they cannot be listed.
@@ -103,8 +117,14 @@ def _list(fs: Any, path: str) -> list[str]:
     if fs.isfile(path):
         return [path]
     if fs.isdir(path):
-        return [name for name in fs.find(path) if name.endswith(".parquet")]
+        return [name for name in fs.find(path) if _is_visible(name.removeprefix(path))]
     return [name for name in fs.glob(path) if not fs.isdir(name)]
+
+
+def _is_visible(name: str) -> bool:
+    """Whether a file, by its name below a folder, is Parquet that is meant to be seen."""
+    hidden = any(part.startswith(("_", ".")) for part in name.split("/"))
+    return name.endswith(".parquet") and not hidden
 
 
 @contextlib.contextmanager
@@ -123,10 +143,17 @@ def opened(file: str, storage_options: StorageOptions) -> Iterator[File]:
         yield parquet
 
 
-def row_groups(file: str, storage_options: StorageOptions) -> Iterator[RowGroup]:
-    """The row groups of a Parquet file that have rows."""
+def row_groups(
+    file: str, storage_options: StorageOptions, needed: Iterable[str] = ()
+) -> Iterator[RowGroup]:
+    """The row groups of a Parquet file that have rows.
+
+    Raises:
+      ConfigurationError: one of the needed columns is missing.
+    """
     first_row = 0
     with opened(file, storage_options) as parquet:
+        parquet.check_columns(needed)
         for number in range(parquet.num_row_groups):
             rows = parquet.metadata.row_group(number).num_rows
             if rows:
@@ -141,12 +168,7 @@ def check_columns(file: str, names: Iterable[str], storage_options: StorageOptio
       ConfigurationError: one line that names the missing column and those that there are.
     """
     with opened(file, storage_options) as parquet:
-        present = parquet.schema_arrow.names
-        for name in names:
-            if name not in present:
-                raise errors.ConfigurationError(
-                    f"{shown(file)} has no column '{name}'; it has {', '.join(present)}"
-                )
+        parquet.check_columns(names)
         return int(parquet.metadata.num_rows)
 
 
@@ -184,23 +206,11 @@ def _rows_at_once(parquet: File, group: int, names: Sequence[str], most: int) ->
         for index in range(chunks.num_columns)
         if chunks.column(index).path_in_schema.partition(".")[0] in names
     ]
-    longest = _longest(parquet, group, [chunk for chunk, _ in columns])
+    paths = [chunk.path_in_schema for chunk, _ in columns if chunk.has_dictionary_page]
+    longest = parquet.longest(group, [path for path in paths if path in names])
     for chunk, kind in columns:
-        mean = chunk.total_uncompressed_size // max(chunks.num_rows, 1)
+        mean = chunk.total_uncompressed_size // chunks.num_rows
         a_row = max(mean, longest.get(chunk.path_in_schema, 0))
         while most > 1 and most * a_row > (_TEXT_BYTES if kind == "STRING" else _OTHER_BYTES):
             most //= 2
     return most
-
-
-def _longest(parquet: File, group: int, chunks: Sequence[Any]) -> Mapping[str, int]:
-    """The bytes of the longest value of each column that has a dictionary."""
-    paths = [
-        chunk.path_in_schema
-        for chunk in chunks
-        if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY"
-        if "." not in chunk.path_in_schema
-    ]
-    values = parquet.first_values(group, paths) if paths else ()
-    lengths = (pc.max(pc.binary_length(some)).as_py() or 0 for some in values)
-    return dict(zip(paths, lengths, strict=True))

@@ -31,6 +31,10 @@ class Columns:
         chosen = [self.data_id, self.uri, self.content, self.event_time, *self.carried]
         return list(dict.fromkeys(name for name in chosen if name))
 
+    def needed(self) -> list[str]:
+        """Those that a file must have: images that are there inline need no URI."""
+        return [name for name in self.names() if name != self.uri or not self.content]
+
 
 class _Problem(NamedTuple):
     code: str

@@ -14,8 +14,9 @@ class WriteParquet(beam.PTransform):
 
     Without a window each batch has files of its own, named by its id, and nothing is shuffled. In a
     stream, where batches are small, a window's batches are merged first: the files are named by the
-    window, the shard and the batches in it, so that the same batches make the same files and others
-    make further ones. Rows are in the partition of their own event time, not of the window.
+    window, the shard and the batches in it with their results, so that the same make the same files
+    and others make further ones. Rows are in the partition of their own event time, not of the
+    window.
 
     May run twice for the same batch.
 

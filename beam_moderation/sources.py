@@ -46,8 +46,10 @@ def read_batches(
 class ReadReferencesFromParquet(beam.PTransform):
     """Reads image references from Parquet files.
 
-    A row whose id is null, empty or taken, that has neither a URI nor content, or whose column is
-    of a wrong type becomes a dead letter with file and row as its `data_id` and `source`.
+    A column that a file does not have stops the job, with one line; only `uri_column` may be
+    missing, where images come inline. A row whose id is null, empty or taken, that has neither a
+    URI nor content, or whose column is of a wrong type becomes a dead letter with file and row as
+    its `data_id` and `source`.
 
     Args:
       pattern: an fsspec URL of a file, a folder or a glob.
@@ -115,7 +117,9 @@ class ReadReferencesFromParquet(beam.PTransform):
         """The row groups, each with the number of places where all their ids are compared."""
         files = parquet_files.list_files(self._pattern, self._options)
         groups = [
-            group for file in files for group in parquet_files.row_groups(file, self._options)
+            group
+            for file in files
+            for group in parquet_files.row_groups(file, self._options, self._columns.needed())
         ]
         shards = duplicates.shards_for(groups)
         return ((group, shards) for group in groups)

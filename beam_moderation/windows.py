@@ -16,6 +16,9 @@ ALLOWED_LATENESS_S = 7 * 86_400.0
 never late; a runner drops what comes later from another one, and keeps a little state till then."""
 
 
+_PASSING = {"latency_ms", "run_id"}
+
+
 def shard_of(outcome: records.OutcomeBatch, shards: int) -> int:
     """The shard of an outcome, the same in every run."""
     return zlib.crc32(outcome.id.encode()) % shards
@@ -24,17 +27,32 @@ def shard_of(outcome: records.OutcomeBatch, shards: int) -> int:
 def merge(
     outcomes: Iterable[records.OutcomeBatch], window_start: str, shard: int
 ) -> records.OutcomeBatch:
-    """The rows of some outcomes as one; an outcome that is there twice counts once.
+    """The rows of some outcomes as one; an outcome that is there twice with one result counts once.
 
-    Its id depends on the window, the shard and the ids of the outcomes, in whatever order they are.
+    Its id depends on the window, the shard and the results of the outcomes, in whatever order they
+    are: where a vendor that was down has come back, what it says now is another batch.
     """
-    once = {outcome.id: outcome for outcome in outcomes}
-    ids = sorted(once)
+    once = {_result(outcome): outcome for outcome in outcomes}
+    results = sorted(once)
     tables = {
-        name: pa.concat_batches([getattr(once[id_], name) for id_ in ids])
+        name: pa.concat_batches([getattr(once[result], name) for result in results])
         for name in records.TABLES
     }
-    return records.OutcomeBatch(records.stable_id(window_start, str(shard), *ids), **tables)
+    return records.OutcomeBatch(records.stable_id(window_start, str(shard), *results), **tables)
+
+
+def _result(outcome: records.OutcomeBatch) -> str:
+    """The outcome's id and a hash of its rows, but for when and how fast they were made."""
+    rows = [row for _, table in outcome.tables() for row in _lasting(table).to_pylist()]
+    return f"{outcome.id} {records.stable_id(*sorted(map(repr, rows)))}"
+
+
+def _lasting(table: pa.RecordBatch) -> pa.RecordBatch:
+    return table.select(
+        field.name
+        for field in table.schema
+        if field.name not in _PASSING and not pa.types.is_timestamp(field.type)
+    )
 
 
 class MergeWindows(beam.PTransform):

@@ -1,4 +1,4 @@
-"""The demo's sample: some eighty real images, each with the outcome that it must have.
+"""The demo's sample: real images and broken ones, each with the outcome that it must have.
 
 Writes `images/` and `references.parquet`, whose rows `row` makes. The photographs are those that
 scikit-image has inside its wheel; nothing is downloaded. The same versions of the libraries write

@@ -13,7 +13,7 @@ CODES = {
     EXIT: "decoder-crashed",
     SEGFAULT: "decoder-crashed",
     LOOP: "decoder-timeout",
-    EXHAUST: "image-broken",
+    EXHAUST: "out-of-memory",
     KILL: "decoder-crashed",
 }
 """The dead letter that each is to end as. `KILL` is what a kernel does that is out of memory."""

@@ -127,10 +127,11 @@ def test_what_pillow_thinks_of_odd_files_is_not_printed(sample):
 
 
 @pytest.mark.parametrize("after_s", [0.05, 0.3, 0.8])
-def test_an_early_ctrl_c_is_one_line_and_130(sample, after_s):
+def test_an_early_ctrl_c_is_one_line_and_130(tmp_path, after_s):
+    write_many(tmp_path, 4000)
     begun = "from beam_moderation import cli; print('begun', flush=True); cli.main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", begun, *map(str, backfill(sample))],
+        [sys.executable, "-c", begun, *map(str, backfill(tmp_path))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

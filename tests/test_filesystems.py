@@ -111,6 +111,14 @@ def test_only_what_is_below_a_root_may_be_read(files, folder, path):
         read(files, f"file://{folder}/{path}")
 
 
+@pytest.mark.parametrize("path", ["secret", "root/../secret", "link/in/a", "root-2/secret"])
+def test_nothing_outside_the_roots_is_even_looked_at(files, folder, monkeypatch, path):
+    opened = files.open()["file"]
+    monkeypatch.setattr(os.path, "realpath", None)
+    with pytest.raises(errors.SchemeRefused):
+        asyncio.run(opened(f"file://{folder}/{path}", 100, ignore))
+
+
 def test_link_made_after_the_path_was_resolved_is_not_followed(folder, monkeypatch):
     (folder / "root" / "link").symlink_to(folder)
     monkeypatch.setattr(os.path, "realpath", str)

@@ -112,8 +112,8 @@ def test_any_change_to_the_bytes_ends_in_frames_or_one_image_error(kind):
             assert all(frame.image.mode == "RGB" for frame in frames(bytes(changed)))
 
 
-def test_memory_that_cannot_be_had_breaks_the_image_and_not_the_worker():
-    with pytest.raises(errors.ImageBroken, match="MemoryError"), images._decoder_errors():
+def test_memory_that_cannot_be_had_costs_the_image_and_not_the_worker():
+    with pytest.raises(errors.OutOfMemory, match="MemoryError"), images._decoder_errors():
         bytearray(1 << 62)
 
 

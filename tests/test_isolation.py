@@ -166,15 +166,15 @@ def test_a_decoder_that_does_not_end_is_ended(isolated):
 def test_memory_beyond_the_bound_is_refused(isolated):
     decoder = isolated(mischief.take, memory_bytes=200 * 2**20)
     assert prepared(decoder, picture(9, (150, 1))) == [[150]]
-    with pytest.raises(errors.ImageBroken, match="MemoryError"):
+    with pytest.raises(errors.OutOfMemory, match="MemoryError"):
         prepared(decoder, picture(9, (200, 1)))
     assert prepared(decoder, picture(9, (150, 1))) == [[150]]
 
 
-def test_a_picture_that_needs_more_than_the_bound_is_broken(isolated):
+def test_a_picture_that_needs_more_than_the_bound_is_refused(isolated):
     large = picture(9, (3000, 3000))
     limits = images.ImageLimits()
-    with pytest.raises(errors.ImageBroken, match="MemoryError"):
+    with pytest.raises(errors.OutOfMemory, match="MemoryError"):
         prepared(isolated(limits=limits, memory_bytes=20 * 2**20), large)
     assert len(prepared(isolated(limits=limits), large)) == 1
 
@@ -375,9 +375,23 @@ def test_each_image_that_ends_its_decoder_is_one_dead_letter(mischievous, tmp_pa
     judge = Brightness()
     judge.prepare = mischief.mean
     limits = images.ImageLimits(max_pixels=1_000_000)
-    run(steps(mischievous, tmp_path / "out", judge, isolate=True, limits=limits))
-    dead = {row.data_id: row.code for row in rows(tmp_path / "out", "dead_letters")}
-    assert dead == {f"{deed}.png": code for deed, code in mischief.CODES.items()}
+    run(
+        steps(
+            mischievous,
+            tmp_path / "out",
+            judge,
+            isolate=True,
+            isolation_deadline_s=6,
+            limits=limits,
+        )
+    )
+    dead = {
+        row.data_id: (row.code, row.retryable) for row in rows(tmp_path / "out", "dead_letters")
+    }
+    assert dead == {
+        f"{deed}.png": (code, code in ("decoder-timeout", "out-of-memory"))
+        for deed, code in mischief.CODES.items()
+    }
     judged = {row.data_id for row in rows(tmp_path / "out", "images")}
     assert judged == {f"{100 + deed}.png" for deed in mischief.CODES}
 

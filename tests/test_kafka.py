@@ -3,7 +3,9 @@ import sys
 
 import apache_beam as beam
 import pytest
+from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.utils.timestamp import Timestamp
+from outcomes import image
 
 from beam_moderation import errors, kafka, kafka_partitions, messages, sinks
 from beam_moderation.kafka_partitions import Partition, Subscription
@@ -106,3 +108,27 @@ def test_nobody_answering_is_the_operators_mistake(monkeypatch):
 def test_a_setting_that_the_client_refuses_is_the_operators_mistake(name):
     with pytest.raises(errors.ConfigurationError, match=name):
         kafka_partitions.list_partitions(Subscription("refs", {name: "many"}))
+
+
+def test_a_bounded_read_does_not_wait_for_a_broker_that_is_gone(monkeypatch):
+    monkeypatch.setattr(kafka_partitions, "_MAX_SILENCE_S", 0.2)
+    monkeypatch.setattr(kafka_partitions, "_CALL_TIMEOUT_S", 0.2)
+    config = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+    subscription = Subscription("refs", config, until_latest=True)
+    reader = kafka_partitions.Reader(subscription, Partition("refs", 0, 0, 9), 0)
+    with pytest.raises(kafka_partitions.client().KafkaException):
+        reader.read()
+    reader.close()
+
+
+def test_a_row_that_is_too_large_for_the_client_is_left_out_and_counted(caplog):
+    config = {"bootstrap.servers": "127.0.0.1:1", "message.max.bytes": 1000}
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        rows = [image(carried="secret" * 200), image(carried="secret" * 300)]
+        _ = pipeline | beam.Create(rows) | kafka.WriteKafka("verdicts", config)
+    query = MetricsFilter().with_name("kafka_rows_too_large")
+    (counter,) = pipeline.result.metrics().query(query)["counters"]
+    assert counter.committed == 2
+    told = [record.message for record in caplog.records if "too large" in record.message]
+    assert len(told) == 2
+    assert "secret" not in str(told)

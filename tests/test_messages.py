@@ -147,9 +147,10 @@ def test_message_without_a_reference_is_one_dead_letter(value, code):
     assert not letter.retryable
 
 
-@pytest.mark.parametrize("name", ["uri", "data_id"])
+@pytest.mark.parametrize("name", ["uri", "data_id", "note"])
 def test_text_that_is_far_too_long_is_a_dead_letter_and_not_shown(name):
-    batch = parse({**URI, name: "x" * (2**20 + 1)})
+    fields = messages.Fields(carried=("note",))
+    batch = parse({**URI, name: "x" * (2**20 + 1)}, fields=fields)
     (letter,) = dead_letters(batch)
     assert letter.code == "text-too-long"
     assert len(letter.payload) < 1000

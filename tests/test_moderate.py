@@ -274,6 +274,23 @@ def test_a_transparent_picture_counts_as_one_frame(references, tmp_path):
     assert (row.frame, row.frames_judged, row.frames_total) == (0, 1, 1)
 
 
+class Telling(Brightness):
+    """Tells how bright it found a frame."""
+
+    def judge(self, prepared):
+        found = [bm.Finding("bright", mean) for mean in prepared]
+        return [[bm.SceneFindings("brightness", [each], {"mean": each.score})] for each in found]
+
+
+def test_the_detail_of_a_transparent_picture_is_that_of_the_deciding_backdrop(references, tmp_path):
+    from PIL import Image
+
+    Image.new("LA", (16, 16), (0, 0)).save(references.parent / "dark.png")
+    run(steps(references, tmp_path / "out", Telling()))
+    row = next(row for row in rows(tmp_path / "out", "scenes") if row.data_id == "dark.png")
+    assert (row.suggestion, row.score, json.loads(row.detail)) == ("block", 1.0, {"mean": 1.0})
+
+
 def test_event_times_and_windows_of_batches_stay(references):
     with test_pipeline.TestPipeline("FnApiRunner") as pipeline:
         read, moderate = steps(references)

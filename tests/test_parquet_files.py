@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_moderation import errors, parquet_files, records, references, sources
+from beam_moderation import duplicates, errors, parquet_files, records, references, sources
 
 SIGNED = "http://{user}{host}/refs.parquet?X-Amz-Signature={signature}"
 
@@ -101,3 +101,30 @@ def test_whatever_a_filesystem_raises_is_a_mistake_in_one_line(monkeypatch, tmp_
     with pytest.raises(errors.ConfigurationError) as raised:
         parquet_files.check_columns("nocloud://b/r.parquet", ["uri"], {})
     assert str(raised.value).endswith("Unable to locate credentials")
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_no_more_rows_are_read_together_than_memory_holds(tmp_path, dictionary):
+    hidden = pa.DictionaryArray.from_arrays(pa.array([None] + [0] * 1999), ["x" * 100_000])
+    table = pa.table({"data_id": [str(n) for n in range(2000)], "uri": hidden})
+    file = str(tmp_path / "refs.parquet")
+    pq.write_table(table, file, use_dictionary=dictionary, store_schema=False)
+    with parquet_files.opened(file, {}) as parquet:
+        read = [
+            (rows.num_rows, rows.nbytes)
+            for rows in parquet_files.iterate(parquet, 0, ["data_id", "uri"], 4096)
+        ]
+        ids = [rows.num_rows for rows in parquet_files.iterate(parquet, 0, ["data_id"], 4096)]
+    assert sum(rows for rows, _ in read) == 2000
+    assert 2**23 < max(size for _, size in read) <= 2**24
+    assert ids == [2000]
+
+
+def test_long_ids_are_compared_by_their_hashes(tmp_path):
+    ids = ["x" * 2000, "y" * 2000, "a", None, "x" * 2000, "a"]
+    file = str(tmp_path / "refs.parquet")
+    pq.write_table(pa.table({"data_id": ids}), file)
+    (group,) = parquet_files.row_groups(file, {})
+    parts = [part for _, part in duplicates.read_ids(group, 1, references.Columns(), {})]
+    assert dict(duplicates.find_duplicates(parts)) == {(file, 0): frozenset({4, 5})}
+    assert max(len(found) for part in parts for found in part.ids.to_pylist()) == 64

@@ -1,3 +1,4 @@
+import contextlib
 import datetime
 import json
 
@@ -251,6 +252,30 @@ def test_missing_column_names_those_that_there_are(tmp_path):
     path = write(tmp_path / "r.parquet", key=["a"], uri=["x"])
     with pytest.raises(errors.ConfigurationError, match=r"no column 'data_id'; it has key, uri"):
         parquet_files.check_columns(path, ["data_id"], {})
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [({"id_column": "ID"}, "ID"), ({"carry_columns": ["user"]}, "user"), ({}, None)],
+)
+def test_a_column_that_a_file_lacks_stops_the_job_but_for_the_uri_of_inline_images(
+    tmp_path, options, missing
+):
+    path = write(tmp_path / "r.parquet", data_id=["a"], content=[b"image"])
+    stops = pytest.raises(Exception, match=f"has no column '{missing}'; it has data_id, content")
+    read = sources.ReadReferencesFromParquet(path, content_column="content", **options)
+    with stops if missing else contextlib.nullcontext(), test_pipeline.TestPipeline() as pipeline:
+        assert_that(pipeline | read | beam.Map(len), equal_to([1]))
+
+
+def test_files_of_a_folder_that_are_not_finished_are_left_out(tmp_path):
+    for name in ("a", "dt=1/b", "_temporary/0/c", ".d", "_e", "dt=1/_staging/f", "dt=1/.g"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / f"{name}.parquet", data_id=["a"])
+    (tmp_path / "README").write_text("")
+    expected = [f"file://{tmp_path}/{name}.parquet" for name in ("a", "dt=1/b")]
+    assert parquet_files.list_files(str(tmp_path), {}) == expected
+    assert parquet_files.list_files(f"{tmp_path}/", {}) == expected
 
 
 @pytest.mark.parametrize("pattern", ["none-*.parquet", "absent.parquet"])

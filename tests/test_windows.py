@@ -6,7 +6,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_stream as testing
 from apache_beam.testing.util import assert_that
 from apache_beam.transforms.window import TimestampedValue
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcomes import NEXT_DAY, dead_letter, image, outcome, scene
 
@@ -31,6 +31,7 @@ def test_merged_rows_are_those_of_the_outcomes():
     assert [str(i) for i in ids(merged)] == sorted([f"{k}{n}" for k in "di" for n in range(5)])
 
 
+@settings(deadline=None)
 @given(st.permutations(range(4)), st.lists(st.integers(0, 3)))
 def test_order_and_repetition_of_outcomes_make_no_difference(order, again):
     merged = windows.merge(map(of, [*order, *again]), "0", 0)
@@ -49,6 +50,29 @@ def test_another_window_shard_or_outcome_has_another_id():
         windows.merge([of(0), of(1), of(2)], "0", 0),
     ]
     assert len({batch.id for batch in merged}) == len(merged)
+
+
+def told_again(**changes):
+    """The outcome of `of(0)` from another run, with some other cells of its image."""
+    again = {"moderated_at": NEXT_DAY, "run_id": "s"}
+    return outcome(
+        "b0",
+        [scene("i0", **again)],
+        [image("i0", latency_ms=2.0, **again, **changes)],
+        [dead_letter("d0", failed_at=NEXT_DAY, run_id="s")],
+    )
+
+
+def test_the_same_result_of_another_run_has_the_same_id():
+    assert windows.merge([told_again()], "0", 0).id == windows.merge([of(0)], "0", 0).id
+    assert windows.merge([of(0), told_again()], "0", 0).images.num_rows == 1
+
+
+def test_another_result_of_the_same_references_has_another_id_and_is_not_lost():
+    other = told_again(suggestion="block")
+    assert windows.merge([other], "0", 0).id != windows.merge([of(0)], "0", 0).id
+    both = windows.merge([of(0), other], "0", 0)
+    assert sorted(both.images.column("suggestion").to_pylist()) == ["block", "pass"]
 
 
 def test_shards_have_about_the_same_share():
@@ -127,6 +151,14 @@ def test_a_replay_that_is_cut_differently_is_seen_once(tmp_path):
     write(tmp_path, [(of(number), number + 1) for number in range(9)], window=3)
     assert len(files(tmp_path, "images")) > 3
     assert rows(tmp_path, "images") == sorted(f"i{number}" for number in range(9))
+
+
+def test_a_verdict_after_a_dead_letter_lands_beside_and_is_seen(tmp_path):
+    """The vendor was down, and the stream was run again."""
+    for found in (outcome("b", [], [], [dead_letter("a")]), outcome("b", [], [image("a")], [])):
+        write(tmp_path, [(found, 1)], window=60)
+    assert (rows(tmp_path, "images"), rows(tmp_path, "dead_letters")) == (["a"], [])
+    assert len(files(tmp_path, "dead_letters")) == 1
 
 
 def test_what_is_late_lands_beside_and_once(tmp_path):

@@ -56,7 +56,12 @@ MaxFrames = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Images judged at once; by default one a core.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads that decode and judge, an image each.",
+        show_default="one a core, and with --gpu 128 more",
+    ),
 ]
 Isolate = Annotated[
     bool,
@@ -92,7 +97,7 @@ AllowNetworks = Annotated[
     ),
 ]
 Timeout = Annotated[
-    float, typer.Option(metavar="SECONDS", help="From connecting to an image's last byte.")
+    float, typer.Option(metavar="SECONDS", help="From the name's look-up to an image's last byte.")
 ]
 MaxBytes = Annotated[int, typer.Option(min=1, help="Largest image that is fetched.")]
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import apache_beam as beam
@@ -131,6 +132,52 @@ def test_what_retention_deleted_is_told_and_not_passed_over(kafka, topic):
     assert [message.offset for message in found[1].messages] == list(range(30, 40))
 
 
+def all_batches(kafka, topic, **options):
+    """What one partition's bounded read is cut into."""
+    subscription = Subscription(topic, config(kafka), until_latest=True, **options)
+    partition = kafka_partitions.list_partitions(subscription)[0]
+    reader, found = Reader(subscription, partition, partition.start), []
+    while reader.offset < partition.stop:
+        found.append(reader.read())
+    reader.close()
+    return [batch for batch in found if batch is not None]
+
+
+def test_a_batch_stays_in_its_block_where_offsets_are_missing(kafka, topic):
+    """Each commit of a transaction takes an offset, here the last of a block, or a whole block."""
+    producer = Producer(config(kafka, transactional_id=topic))
+    producer.init_transactions(30)
+    for count in (3, 3, 3, 1, 1):
+        producer.begin_transaction()
+        for _ in range(count):
+            producer.produce(topic, b"{}", partition=0)
+        producer.commit_transaction(30)
+    found = all_batches(kafka, topic, max_messages=4)
+    offsets = [[message.offset for message in batch.messages] for batch in found]
+    assert offsets == [[0, 1, 2], [4, 5, 6], [8, 9, 10], [12, 14]]
+    assert [batch.block for batch in found] == [(0, 4), (4, 8), (8, 12), (12, 16)]
+    alone = all_batches(kafka, topic, max_messages=1)
+    assert [batch.block[0] for batch in alone] == list(itertools.chain(*offsets))
+    assert [len(batch.messages) for batch in alone] == [1] * 11
+
+
+def test_a_batch_is_full_at_its_bytes(kafka, topic, monkeypatch):
+    monkeypatch.setattr(kafka_partitions, "_BATCH_BYTES", 1000)
+    produce(kafka, topic, [b"x" * size for size in (1200, 400, 400, 400, 10, 10)], partitions=1)
+    found = all_batches(kafka, topic, max_messages=5)
+    offsets = [[message.offset for message in batch.messages] for batch in found]
+    assert offsets == [[0], [1, 2, 3], [4], [5]]
+    assert [batch.block for batch in found] == [(0, 5)] * 3 + [(5, 10)]
+
+
+def test_a_group_is_not_taken_back(kafka, topic):
+    subscription = Subscription(topic, config(kafka, group_id=f"group-{topic}"))
+    partitions = [Partition(topic, number, 0, 5) for number in range(4)]
+    kafka_partitions.commit(subscription, partitions[1], 9)
+    kafka_partitions.commit_stops(subscription, partitions)
+    assert committed(kafka, topic, f"group-{topic}") == [5, 9, 5, 5]
+
+
 @pytest.fixture(params=["in_memory", "multi_threading", "multi_processing", "prism", "flink"])
 def runner_options(request):
     if request.param == "flink":
@@ -196,20 +243,34 @@ def write(kafka, topic, rows, **settings):
         pipeline | beam.Create(rows) | WriteKafka(topic, config(kafka, **settings))
 
 
+def keys_and_values(kafka, topic):
+    found = {}
+    subscription = Subscription(topic, config(kafka), until_latest=True, max_wait_s=1)
+    for partition in kafka_partitions.list_partitions(subscription):
+        reader = Reader(subscription, partition, 0)
+        while reader.offset < partition.stop:
+            batch = reader.read()
+            for message in batch.messages if batch else ():
+                found[message.key.decode()] = json.loads(message.value)
+        reader.close()
+    return found
+
+
 def test_rows_are_written_as_json_under_their_id(kafka, topic):
     write(kafka, topic, [dead_letter(number) for number in range(50)])
-    subscription = Subscription(topic, config(kafka), until_latest=True, max_wait_s=1)
-    found = {}
-    for partition in kafka_partitions.list_partitions(subscription):
-        if partition.stop:
-            reader = Reader(subscription, partition, 0)
-            while reader.offset < partition.stop:
-                batch = reader.read()
-                for message in batch.messages if batch else ():
-                    found[message.key.decode()] = json.loads(message.value)
-            reader.close()
+    found = keys_and_values(kafka, topic)
     assert sorted(found) == sorted(f"id-{number}" for number in range(50))
     assert found["id-7"]["failed_at"] == "1970-01-01T00:00:00Z"
+
+
+def test_only_the_row_that_is_too_large_for_its_topic_is_left_out(kafka, topic):
+    """The others were sent in one request with it, which together is too large, too."""
+    kafka.create_topic(f"{topic}-small", 1, max_message_bytes="1000")
+    rows = [dead_letter(number) for number in range(50)]
+    rows[20] = rows[20]._replace(payload="x" * 2000)
+    write(kafka, f"{topic}-small", rows)
+    found = keys_and_values(kafka, f"{topic}-small")
+    assert sorted(found) == sorted(f"id-{number}" for number in range(50) if number != 20)
 
 
 def test_message_that_cannot_be_delivered_fails_the_bundle(kafka):

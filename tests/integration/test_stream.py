@@ -52,7 +52,7 @@ def test_every_reference_has_one_outcome_though_a_partition_is_idle(
     assert code == 0, err
     assert "the stream has ended: DONE" in err
     assert not list((tmp_path / "out").glob("_staging/*"))
-    assert not list((tmp_path / "out").rglob("*.tmp"))
+    assert not list((tmp_path / "out").rglob("*.part"))
 
 
 BAD = {
