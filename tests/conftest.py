@@ -8,8 +8,9 @@ pytest_plugins = ["beam_moderation.emulator.pytest_plugin"]
 
 
 @pytest.fixture(autouse=True)
-def _log_handlers():
-    """Takes away the handlers that a command added: they write to what was captured of one test."""
-    before = logging.root.handlers[:]
+def _logging_as_it_was():
+    """Undoes what a command did to logging: its handlers write to what was captured of one test."""
+    handlers, level = logging.root.handlers[:], logging.root.level
     yield
-    logging.root.handlers[:] = before
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
