@@ -149,18 +149,21 @@ class Stream:
 
     def restart_broker(self):
         restart(self.kafka.broker)
-        wait_until(self._is_led, "a leader for every partition")
-
-    def _is_led(self):
-        try:
-            return bool(self._ends(self.refs) and self._ends(self.verdicts))
-        except KafkaException:
-            return False
+        for topic in (self.refs, self.verdicts):
+            self._ends(topic)
 
     def _ends(self, topic):
+        """The ends of a topic's partitions; of a broker that came back, once it leads them."""
         consumer = Consumer(self.config(group_id="watcher"))
+        patient_until = time.monotonic() + PATIENCE_S
         with contextlib.closing(consumer):
-            return [consumer.get_watermark_offsets(place, 30)[1] for place in _places(topic)]
+            while True:
+                try:
+                    return [consumer.get_watermark_offsets(p, 30)[1] for p in _places(topic)]
+                except KafkaException:
+                    if time.monotonic() > patient_until:
+                        raise
+                    time.sleep(0.5)
 
     def wait_until_told(self, count):
         wait_until(lambda: self.told() >= count, f"{count} outcomes on the topic")
