@@ -83,8 +83,17 @@ def to_batches(
       run_id: what dead letters carry.
     """
     name = parquet_files.shown(file)
-    for number, part in _bounded(rows, first_row, columns):
-        yield from _cut(part, name, number, columns, taken, batch_size, run_id)
+    for first, part in _bounded(rows, first_row, columns):
+        cells, problems = _read(part, name, first, columns)
+        for number in taken.intersection(range(first, first + part.num_rows)):
+            problems.setdefault(number - first, _DUPLICATE)
+        starts = range(0, part.num_rows, batch_size)
+        for start, digest in zip(starts, _digests(cells, problems, batch_size), strict=True):
+            of_batch = {index - start: problem for index, problem in problems.items()}
+            yield records.ReferenceBatch(
+                records.stable_id(name, str(first + start), digest),
+                *_part(cells.slice(start, batch_size), of_batch, run_id),
+            )
 
 
 def _bounded(
@@ -112,31 +121,6 @@ def _bytes(column: pa.Array) -> int:
         return int(column.nbytes)
     lengths = pc.binary_length(column.dictionary)
     return pc.sum(lengths.take(column.indices)).as_py() or 0
-
-
-def _cut(
-    rows: pa.RecordBatch,
-    file: str,
-    first_row: int,
-    columns: Columns,
-    taken: frozenset[int],
-    batch_size: int,
-    run_id: str,
-) -> Iterator[records.ReferenceBatch]:
-    cells, problems = _read(rows, file, first_row, columns)
-    for number in taken.intersection(range(first_row, first_row + rows.num_rows)):
-        problems.setdefault(number - first_row, _DUPLICATE)
-    for start, digest in zip(
-        range(0, rows.num_rows, batch_size), _digests(cells, problems, batch_size), strict=True
-    ):
-        yield records.ReferenceBatch(
-            records.stable_id(file, str(first_row + start), digest),
-            *_part(
-                cells.slice(start, batch_size),
-                {index - start: problem for index, problem in problems.items()},
-                run_id,
-            ),
-        )
 
 
 def _read(

@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Mapping
 
-from beam_moderation.vendors import kept
+from beam_moderation.vendors import calls, kept
 
 _ROUND_S = 0.02
 """Between the beginnings of two rounds. Of 300 answers a second six share a file, and none waits
@@ -36,6 +36,6 @@ class Keeper:
         await asyncio.sleep(self._began + _ROUND_S - now())
         self._began, self._round = now(), None
         waiting, self._waiting = self._waiting, {}
-        await asyncio.gather(
-            *(asyncio.to_thread(self._answers.write, *of_batch) for of_batch in waiting.items())
+        await calls.gather(
+            asyncio.to_thread(self._answers.write, *of_batch) for of_batch in waiting.items()
         )

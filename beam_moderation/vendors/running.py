@@ -33,7 +33,7 @@ class RunningLane:
         return self
 
     def close(self) -> None:
-        """Gives up what is under way; what was answered is kept."""
+        """Gives up what is under way, as a kill would: answers that are not kept yet among it."""
         self.begin(self._end()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
